@@ -1,0 +1,53 @@
+"""From a raw manifest to a typed struct, or a refusal that names the field."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from harness.localmesh.errors import Refused
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as JSON: the only raw dict in the project."""
+
+T = TypeVar("T")
+
+
+class Kind(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename="camel", kw_only=True):
+    """Base of every struct that stands for a part of a manifest: camelCase on the wire, unknown fields refused."""
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`")
+_PLACE = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
+
+
+def invalid(manifest: Manifest, field: str, why: str) -> Refused:
+    """The refusal of `manifest` because of `field`, worded and coded as Kubernetes does (422, `Invalid`)."""
+    kind = manifest.get("kind", "object")
+    metadata = manifest.get("metadata")
+    name = metadata.get("name", "") if isinstance(metadata, dict) else ""
+    return Refused(422, "Invalid", f'{kind} "{name}" is invalid: {field}: {why}', field)
+
+
+def parse(manifest: Manifest, section: str, into: type[T]) -> T:
+    """The part `manifest[section]` as `into` (an absent section is an empty one).
+
+    Raises:
+        Refused: 422 with the path of the first field that is unknown or has the wrong type.
+    """
+    try:
+        return msgspec.convert(manifest.get(section) or {}, into)
+    except msgspec.ValidationError as error:
+        field, why = _explain(section, str(error))
+        raise invalid(manifest, field, why) from None
+
+
+def _explain(section: str, message: str) -> tuple[str, str]:
+    place = _PLACE.search(message)
+    field = section + (place["path"] if place else "")
+    text = _PLACE.sub("", message)
+    if unknown := _UNKNOWN.match(text):
+        return f"{field}.{unknown['name']}", "this field is unknown or the local mesh does not emulate it"
+    return field, text[0].lower() + text[1:]
