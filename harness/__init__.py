@@ -1,1 +1,72 @@
-"""Chaos and resilience experiments for Istio service meshes, with verdicts that can be trusted."""
+"""Chaos and resilience experiments for Istio service meshes, with verdicts that can be trusted.
+
+The vocabulary of an experiment; `from harness import Experiment, Abort, ...` is all that a test needs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.changes import ABSENT, Create, Delete, Edit, Patch, Ref
+    from harness.errors import HarnessError
+    from harness.experiment import Experiment
+    from harness.faults import Abort, BlastRadius, Nothing, PodKill, Target
+    from harness.load import Load
+    from harness.slo import SLO, availability, mtls_share, plaintext_refused
+    from harness.verdict import Judgement, Verdict
+
+_HOMES = {
+    "ABSENT": "changes",
+    "SLO": "slo",
+    "Abort": "faults",
+    "BlastRadius": "faults",
+    "Create": "changes",
+    "Delete": "changes",
+    "Edit": "changes",
+    "Experiment": "experiment",
+    "HarnessError": "errors",
+    "Judgement": "verdict",
+    "Load": "load",
+    "Nothing": "faults",
+    "Patch": "changes",
+    "PodKill": "faults",
+    "Ref": "changes",
+    "Target": "faults",
+    "Verdict": "verdict",
+    "availability": "slo",
+    "mtls_share": "slo",
+    "plaintext_refused": "slo",
+}
+
+__all__ = [
+    "ABSENT",
+    "SLO",
+    "Abort",
+    "BlastRadius",
+    "Create",
+    "Delete",
+    "Edit",
+    "Experiment",
+    "HarnessError",
+    "Judgement",
+    "Load",
+    "Nothing",
+    "Patch",
+    "PodKill",
+    "Ref",
+    "Target",
+    "Verdict",
+    "availability",
+    "mtls_share",
+    "plaintext_refused",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a name when it is first asked for: the local mesh's workloads import this package too, and need none."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,1 +1,331 @@
-"""The pytest plugin."""
+"""The pytest plugin: experiments are tests that use the fixture `run`.
+
+Exit codes: 0 when every verdict was the expected one, 10 when the only tests that failed are INCONCLUSIVE, 1
+for any other failure, 2 when there is no mesh to work with or the session was interrupted. A session whose
+tests use none of these fixtures imports nothing more than this file.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from io import StringIO
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+import pytest
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from harness.changes import Change
+    from harness.experiment import Experiment, Mesh
+    from harness.report import Outcome
+    from harness.verdict import Judgement, Verdict
+
+INCONCLUSIVE_EXIT = 10
+"""The exit code of a session in which nothing failed but verdicts that could not be reached."""
+
+_NO_MESH_EXIT = 2
+_NAME = "harness-session"
+_PATIENCE_LOCAL = 20.0
+_PATIENCE_EXISTING = 90.0  # Prometheus usually scrapes a cluster every 15 s
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the harness; without any of them the experiments run on a local mesh."""
+    group = parser.getgroup("harness", "resilience experiments on a service mesh")
+    group.addoption("--mesh", choices=("local",), help="bring a mesh up on this machine (default)")
+    group.addoption("--kubeconfig", metavar="FILE", help="an existing mesh: its kubeconfig")
+    group.addoption("--kube-context", metavar="NAME", help="an existing mesh: the context in the kubeconfig")
+    group.addoption("--entry-url", metavar="URL", help="an existing mesh: where traffic enters it")
+    group.addoption("--prometheus-url", metavar="URL", help="an existing mesh: its Prometheus")
+    group.addoption(
+        "--manifests", metavar="PATH", action="append", help="what the local mesh runs (repeatable)"
+    )
+    group.addoption(
+        "--harness-seed", metavar="N", type=int, help="repeat the random choices of an earlier run"
+    )
+    group.addoption("--harness-reports", metavar="DIR", help="where reports go (default: reports)")
+    group.addoption(
+        "--harness-patience", metavar="SECONDS", type=float,
+        help="how long the metrics may take to show something; more than three scrapes (default: 20, existing mesh: 90)",
+    )  # fmt: skip
+
+
+class Run(Protocol):
+    """The type of the fixture `run`."""
+
+    def __call__(
+        self, experiment: Experiment, *, weaken: Sequence[Change] = (), expect: Verdict = ...
+    ) -> Judgement:
+        """Runs an experiment; the test fails unless the verdict is `expect`, by default HELD."""
+        ...
+
+
+class _Session:
+    """What the experiments of one pytest session share; a plugin of its own, there only if they are."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        from datetime import datetime  # noqa: PLC0415 - sessions without experiments pay nothing
+
+        given: int | None = config.getoption("--harness-seed")
+        reports = config.getoption("--harness-reports")
+        self.config = config
+        self.name = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        self.seed = secrets.randbelow(2**32) if given is None else given
+        self.directory = ((Path(reports) if reports else config.rootpath / "reports") / self.name).absolute()
+        self.runs = 0
+        self._inconclusive: set[str] = set()
+        self._failed: set[str] = set()
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> _Session:
+        """The session of these experiments, begun on first use."""
+        found: _Session | None = config.pluginmanager.get_plugin(_NAME)
+        if found is None:
+            found = cls(config)
+            config.pluginmanager.register(found, _NAME)
+        return found
+
+    def say(self, text: str) -> None:
+        """Shows a line to the person who waits, although pytest captures output."""
+        with self.uncaptured() as stream:
+            print(text, file=stream, flush=True)
+
+    @contextmanager
+    def uncaptured(self) -> Iterator[TextIO]:
+        """The standard output as it was before pytest captured it."""
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            yield sys.stdout
+
+    def add(self, outcome: Outcome, nodeid: str) -> None:
+        """One more run is over."""
+        if outcome.judgement.verdict.name == "INCONCLUSIVE" and not outcome.as_expected:
+            self._inconclusive.add(nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remembers which tests failed."""
+        if report.failed:
+            self._failed.add(report.nodeid)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Gives a session in which nothing but INCONCLUSIVE failed an exit code of its own."""
+        if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self._failed <= self._inconclusive:
+            session.exitstatus = INCONCLUSIVE_EXIT
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Shows the verdicts, and where the report is."""
+        if not any(self.directory.glob("*.jsonl")):
+            return
+        from rich.console import Console  # noqa: PLC0415 - as above
+
+        from harness import report  # noqa: PLC0415 - as above
+
+        writer = self.config.get_terminal_writer()
+        text = StringIO()
+        console = Console(file=text, width=max(100, writer.fullwidth), force_terminal=writer.hasmarkup)
+        try:
+            console.print(report.table(report.outcomes(self.directory)))
+            terminalreporter.write(text.getvalue())
+            terminalreporter.write_line(f"Report: {report.write(self.directory)}")
+        except HarnessError as error:
+            terminalreporter.write_line(str(error), red=True)
+
+
+@pytest.fixture(scope="session")
+def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
+    """The mesh of the session: the one the options name, otherwise a local one that ends with the session.
+
+    What earlier runs left in it is undone first. Ends the session with exit code 2 when there is no such mesh.
+    """
+    session = _Session.of(request.config)
+    with ExitStack() as stack:
+        try:
+            mesh = _connect(session, stack)
+        except HarnessError as error:
+            pytest.exit(str(error), returncode=_NO_MESH_EXIT)
+        yield mesh
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest, mesh: Mesh) -> Run:
+    """Runs experiments: `run(experiment)`, or `run(experiment, weaken=[...], expect=Verdict.VIOLATED)`."""
+    from harness.verdict import Verdict  # noqa: PLC0415 - as above
+
+    session = _Session.of(request.config)
+    numbers = count(1)
+
+    def run_once(
+        experiment: Experiment, *, weaken: Sequence[Change] = (), expect: Verdict = Verdict.HELD
+    ) -> Judgement:
+        __tracebackhide__ = True
+        number = next(numbers)
+        name = request.node.name if number == 1 else f"{request.node.name} #{number}"
+        outcome = _perform(session, mesh, experiment, name=name, weaken=weaken, expect=expect)
+        session.add(outcome, request.node.nodeid)
+        if not outcome.as_expected:
+            pytest.fail(_failure(outcome), pytrace=False)
+        return outcome.judgement
+
+    return run_once
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Turns Allure results on when there are experiments, so that each session leaves them with its report."""
+    if session.config.option.collectonly or not any(map(_is_experiment, session.items)):
+        return
+    from harness.report import start_allure  # noqa: PLC0415 - as above
+
+    start_allure(session.config, _Session.of(session.config).directory / "allure-results")
+
+
+def _is_experiment(item: pytest.Item) -> bool:
+    """Whether a test uses our fixture `mesh`, and not one of that name of its own project."""
+    info = getattr(item, "_fixtureinfo", None)
+    definitions = info.name2fixturedefs.get("mesh", ()) if info else ()
+    return any(definition.func.__module__ == __name__ for definition in definitions)
+
+
+def _connect(session: _Session, stack: ExitStack) -> Mesh:
+    """The mesh that the options name, checked and healed. Raises HarnessError when there is none."""
+    from harness.cluster import Cluster  # noqa: PLC0415 - as above
+    from harness.experiment import Mesh  # noqa: PLC0415 - as above
+    from harness.injection import heal  # noqa: PLC0415 - as above
+    from harness.ledger import Ledger  # noqa: PLC0415 - as above
+    from harness.prometheus import Prometheus  # noqa: PLC0415 - as above
+
+    options = session.config.option
+    existing = _existing(options)
+    kubeconfig, entry, prometheus = existing or _launch(session, stack)
+    cluster = stack.enter_context(Cluster.connect(kubeconfig, options.kube_context if existing else None))
+    _check_entry(entry)
+    patience = options.harness_patience or (_PATIENCE_EXISTING if existing else _PATIENCE_LOCAL)
+    mesh = Mesh(cluster, entry, Prometheus(prometheus), patience=patience)
+    stack.callback(mesh.prometheus.close)
+    session.say(f"Seed {session.seed} (repeat with --harness-seed={session.seed})")
+    healing = heal(cluster, Ledger())
+    for text in (*healing.done, *healing.kept):
+        session.say(f"Left by an earlier run: {text}")
+    if healing.failed:
+        what = "; ".join(healing.failed)
+        raise HarnessError(
+            f"An earlier run left something that cannot be undone: {what}. Repair it, then run again."
+        )
+    return mesh
+
+
+def _existing(options: Namespace) -> tuple[Path | None, str, str] | None:
+    """Kubeconfig, entry and Prometheus of the existing mesh that the options name, or None for a local one."""
+    named = {
+        "--kubeconfig": options.kubeconfig,
+        "--kube-context": options.kube_context,
+        "--entry-url": options.entry_url,
+        "--prometheus-url": options.prometheus_url,
+    }
+    given = [option for option, value in named.items() if value]
+    if not given:
+        return None
+    if options.mesh == "local":
+        raise HarnessError(
+            f"--mesh=local brings up a mesh of its own; leave out {', '.join(given)}, or --mesh=local."
+        )
+    lacking = [option for option in ("--entry-url", "--prometheus-url") if not named[option]]
+    if lacking:
+        raise HarnessError(f"{given[0]} means an existing mesh, which also needs {' and '.join(lacking)}.")
+    kubeconfig = Path(options.kubeconfig).expanduser() if options.kubeconfig else None
+    return kubeconfig, options.entry_url, options.prometheus_url
+
+
+def _launch(session: _Session, stack: ExitStack) -> tuple[Path, str, str]:
+    """Brings a local mesh up. Raises HarnessError when that fails."""
+    from harness.localmesh.errors import MeshError  # noqa: PLC0415 - as above
+    from harness.localmesh.launch import launch  # noqa: PLC0415 - as above
+
+    given = session.config.option.manifests or [session.config.rootpath / "experiments" / "shop.yaml"]
+    manifests = [Path(path) for path in given]
+    if missing := [str(path) for path in manifests if not path.exists()]:
+        raise HarnessError(
+            f"There is no {' and no '.join(missing)} to bring the local mesh up with; see --manifests."
+        )
+    try:
+        addresses = stack.enter_context(launch(manifests, session.say))
+    except MeshError as error:
+        raise HarnessError(str(error)) from error
+    return addresses.kubeconfig, addresses.entry_url, addresses.prometheus_url
+
+
+def _check_entry(url: str) -> None:
+    """Raises HarnessError unless something answers HTTP there, whatever it says."""
+    import httpx  # noqa: PLC0415 - as above
+
+    from harness.journal import without_secrets  # noqa: PLC0415 - as above
+
+    try:
+        httpx.get(url, timeout=5.0, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = str(error) or type(error).__name__
+        raise HarnessError(
+            f"The entry URL {without_secrets(url)} does not answer ({reason}); correct --entry-url."
+        ) from error
+
+
+def _perform(
+    session: _Session,
+    mesh: Mesh,
+    experiment: Experiment,
+    *,
+    name: str,
+    weaken: Sequence[Change],
+    expect: Verdict,
+) -> Outcome:
+    """Runs an experiment where a person can watch it, and keeps what it gave."""
+    from harness import experiment as engine  # noqa: PLC0415 - as above
+    from harness.journal import Journal  # noqa: PLC0415 - as above
+    from harness.ledger import Ledger  # noqa: PLC0415 - as above
+    from harness.progress import follow  # noqa: PLC0415 - as above
+    from harness.report import Outcome, attach  # noqa: PLC0415 - as above
+
+    session.runs += 1
+    path = session.directory / f"{session.runs:03}-{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}.jsonl"
+    title = (
+        f"\n{name}: {experiment.fault} on {experiment.target}, policy {'weakened' if weaken else 'intact'}"
+    )
+    with session.uncaptured() as stream, Journal(path) as journal:
+        with follow(title, stream) as watch:
+            engine.run(
+                experiment,
+                mesh,
+                name=name,
+                run_id=f"{session.name}-{session.runs}",
+                seed=session.seed,
+                journal=journal,
+                ledger=Ledger(),
+                watch=watch,
+                weaken=weaken,
+                expect=expect,
+            )
+        outcome = Outcome.of(path)
+        print("\n".join(_lines(outcome)), file=stream, flush=True)
+    if session.config.pluginmanager.get_plugin("allure_listener"):
+        attach(outcome)
+    return outcome
+
+
+def _lines(outcome: Outcome) -> list[str]:
+    """The verdict with everything it rests on, for people."""
+    judgement = outcome.judgement
+    lines = [f"  {judgement.verdict.name} (expected {outcome.started.expected})"]
+    lines += [f"    {reason}" for reason in judgement.reasons]
+    return [*lines, f"    evidence: {judgement.evidence}"]
+
+
+def _failure(outcome: Outcome) -> str:
+    return "\n".join((f"{outcome.started.name}:", *_lines(outcome), f"  journal: {outcome.path}"))

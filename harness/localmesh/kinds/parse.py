@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -15,8 +16,9 @@ Manifest = dict[str, Any]
 T = TypeVar("T")
 
 
-class Kind(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename="camel", kw_only=True):
-    """Base of every struct that stands for a part of a manifest: camelCase on the wire, unknown fields refused."""
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
+class Kind(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename="camel"):
+    """Base of every struct that stands for a part of a manifest: camelCase there, unknown fields refused."""
 
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`")
@@ -31,14 +33,22 @@ def invalid(manifest: Manifest, field: str, why: str) -> Refused:
     return Refused(422, "Invalid", f'{kind} "{name}" is invalid: {field}: {why}', field)
 
 
-def parse(manifest: Manifest, section: str, into: type[T]) -> T:
+def parse(
+    manifest: Manifest,
+    section: str,
+    into: type[T],
+    decode: Callable[[type, Any], Any] | None = None,
+) -> T:
     """The part `manifest[section]` as `into` (an absent section is an empty one).
+
+    `decode(type, value)` makes values of types that JSON does not know, and raises ValueError for a value that
+    is none of that type.
 
     Raises:
         Refused: 422 with the path of the first field that is unknown or has the wrong type.
     """
     try:
-        return msgspec.convert(manifest.get(section) or {}, into)
+        return msgspec.convert(manifest.get(section) or {}, into, dec_hook=decode)
     except msgspec.ValidationError as error:
         field, why = _explain(section, str(error))
         raise invalid(manifest, field, why) from None

@@ -6,8 +6,7 @@ Everything here is a frozen value; `snapshot` is a pure function of a `Mesh` and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.localmesh.kinds import istio
@@ -15,12 +14,16 @@ from harness.localmesh.kinds import istio
 TRUST_DOMAIN = "cluster.local"
 ROOT_NAMESPACE = "istio-system"
 
+Resource = dict[str, Any]
+"""One xDS resource as JSON, with its `@type`."""
+
 
 @dataclass(frozen=True)
 class Named:
     """An Istio object of the mesh: where it lives, when it was made, and its parsed spec.
 
-    `created` orders objects of one kind (the oldest PeerAuthentication of a scope wins, as in istiod); `uid` breaks ties.
+    `created` orders objects of one kind (the oldest PeerAuthentication of a scope wins, as in istiod); `uid` breaks
+    ties.
     """
 
     name: str
@@ -145,15 +148,22 @@ class Workload:
 class Proxy:
     """The Envoy to configure.
 
-    `directory` holds its configuration files; the secrets are in `directory/sds/default.json` and
-    `directory/sds/ROOTCA.json`, each a DiscoveryResponse with one Secret of that name. A gateway listens on `listen`,
-    the address of its Service, and has no program of its own.
+    `secrets` are the resources "default", its certificate and key, and "ROOTCA", what it trusts. A gateway listens on
+    `listen`, the address of its Service, and has no program of its own.
     """
 
     workload: Workload
-    directory: Path
+    secrets: Mapping[str, Resource] = field(repr=False)
     listen: str
     gateway: bool = False
+
+    @property
+    def node(self) -> str:
+        """Its node id, as pilot-agent makes it."""
+        kind = "router" if self.gateway else "sidecar"
+        workload = self.workload
+        where = f"{workload.namespace}.svc.{TRUST_DOMAIN}"
+        return f"{kind}~{workload.ip}~{workload.name}.{workload.namespace}~{where}"
 
 
 @dataclass(frozen=True)
@@ -169,10 +179,6 @@ class Mesh:
     envoy_filters: tuple[EnvoyFilter, ...] = ()
 
 
-Resource = dict[str, Any]
-"""One xDS resource as JSON, with its `@type`."""
-
-
 @dataclass(frozen=True)
 class Snapshot:
     """The whole configuration of one proxy, by resource name, in the order Envoy gets it."""
@@ -181,3 +187,4 @@ class Snapshot:
     endpoints: Mapping[str, Resource]
     listeners: Mapping[str, Resource]
     routes: Mapping[str, Resource]
+    secrets: Mapping[str, Resource] = field(repr=False)

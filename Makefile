@@ -1,0 +1,35 @@
+# The commands of the project. Everything is installed into .venv; `make` says what it does while it does it.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help install run test check bench clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+install: $(VENV)/.installed $(VENV)/.prometheus  ## everything the project needs, into .venv
+
+$(VENV)/.installed: requirements.lock pyproject.toml scripts/install
+	@scripts/install python
+
+$(VENV)/.prometheus: scripts/install | $(VENV)/.installed
+	@scripts/install prometheus
+
+run: install  ## the experiments on the local mesh: a table of verdicts and a report
+	@harness run experiments
+
+test: install check  ## every test
+	@pytest
+
+check: install  ## lint, types, dependency direction
+	@ruff check . && ruff format --check . && mypy && lint-imports
+
+bench: install  ## the figures of the local mesh
+	@python -P tests/bench.py
+
+clean:  ## removes what make made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,292 @@
+"""Changes to Kubernetes objects and their inverses: pure, and written down as JSON before anything is done.
+
+A `Change` says what is done to one object; `undo` gives its inverse from the object as it was before. A `Restore` is
+three-way: a field is set back only while it still holds what the change put there, so an edit that somebody else made
+meanwhile is never overwritten.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Final
+
+from harness.errors import HarnessError
+from harness.fields import ABSENT, Edit, Field, Manifest, Path, overlap, render, set_back, set_field
+
+__all__ = [
+    "ABSENT",
+    "OWNER",
+    "Change",
+    "Create",
+    "Delete",
+    "Edit",
+    "Field",
+    "LeftToController",
+    "Manifest",
+    "Patch",
+    "Path",
+    "Recreate",
+    "Ref",
+    "Restore",
+    "Uncreate",
+    "Undo",
+    "apply",
+    "change_from_json",
+    "owner_of",
+    "ref_of",
+    "render",
+    "restore",
+    "to_json",
+    "undo",
+    "undo_from_json",
+]
+
+OWNER: Final = "harness.mesh/owner"
+"""The annotation that says which injection created an object."""
+
+_SERVER_FIELDS = (
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Names one object of a cluster; `namespace` is "" for an object that is in none."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class Create:
+    """Creates the object that `manifest` describes."""
+
+    manifest: Manifest
+
+    @property
+    def ref(self) -> Ref:
+        """The object it creates."""
+        return ref_of(self.manifest)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Changes some fields of an object that exists.
+
+    Raises:
+        HarnessError: there is no edit, or an edit of the whole object.
+    """
+
+    ref: Ref
+    edits: tuple[Edit, ...]
+
+    def __post_init__(self) -> None:
+        if not self.edits or not all(edit.path for edit in self.edits):
+            raise HarnessError(f"A patch of {self.ref} names no field; give at least one edit with a path.")
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Deletes an object; a pod is given `grace_seconds` to end (None: what the object itself says)."""
+
+    ref: Ref
+    grace_seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class Uncreate:
+    """Undoes a `Create`: deletes the object if it still carries `owner` in its annotation `OWNER` ("" for none)."""
+
+    ref: Ref
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Undoes a `Patch`, field by field."""
+
+    ref: Ref
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True)
+class Recreate:
+    """Undoes the `Delete` of an object that nobody else would bring back."""
+
+    manifest: Manifest
+
+    @property
+    def ref(self) -> Ref:
+        """The object it creates again."""
+        return ref_of(self.manifest)
+
+
+@dataclass(frozen=True)
+class LeftToController:
+    """Nothing is left to undo: the deleted object belongs to a controller, which replaces it."""
+
+    ref: Ref
+
+
+Change = Create | Patch | Delete
+Undo = Uncreate | Restore | Recreate | LeftToController
+
+
+def ref_of(manifest: Manifest) -> Ref:
+    """The name of the object in `manifest`.
+
+    Raises:
+        HarnessError: it has no apiVersion, kind or name.
+    """
+    try:
+        meta = manifest["metadata"]
+        return Ref(manifest["apiVersion"], manifest["kind"], meta.get("namespace", ""), meta["name"])
+    except KeyError as missing:
+        raise HarnessError(f"A manifest has no {missing.args[0]}: {str(manifest)[:100]}; add it.") from None
+
+
+def owner_of(manifest: Manifest) -> str:
+    """The injection that created the object, "" if none did."""
+    return str((manifest["metadata"].get("annotations") or {}).get(OWNER, ""))
+
+
+def apply(patch: Patch, manifest: Manifest) -> Manifest:
+    """The object after `patch`; `manifest` itself is left as it is.
+
+    Raises:
+        HarnessError: a path cannot exist in this object, two edits overlap, or nothing would change.
+    """
+    return _patched(patch, manifest)[0]
+
+
+def undo(change: Change, before: Manifest | None) -> Undo:
+    """The inverse of `change`, given the object as it was `before` (None: there was none).
+
+    Raises:
+        HarnessError: the change is impossible: what it creates exists, what it changes or deletes does not, or a
+            patch does not fit the object (see `apply`).
+    """
+    if isinstance(change, Create):
+        if before is not None:
+            raise HarnessError(
+                f"{change.ref} exists already; remove it, or run `harness heal` if an earlier run left it."
+            )
+        return Uncreate(change.ref, owner_of(change.manifest))
+    if before is None:
+        raise HarnessError(f"There is no {change.ref}; check its name, or resolve the target again.")
+    if isinstance(change, Patch):
+        return Restore(change.ref, _patched(change, before)[1])
+    return LeftToController(change.ref) if _is_controlled(before) else Recreate(_as_written(before))
+
+
+def restore(undo: Restore, current: Manifest) -> tuple[Manifest, tuple[Path, ...]]:
+    """The object with its fields set back, and the paths that were kept since somebody else changed them meanwhile.
+
+    Restoring twice is the same as once. `current` itself is left as it is.
+    """
+    restored = deepcopy(current)
+    kept = tuple(field.path for field in reversed(undo.fields) if not set_back(field, restored))
+    return restored, kept[::-1]
+
+
+def to_json(item: Change | Undo) -> dict[str, Any]:
+    """`item` as JSON values, under the name of its type."""
+    match item:
+        case Create(manifest) | Recreate(manifest):
+            content: dict[str, Any] = {"manifest": manifest}
+        case Patch(ref, edits):
+            content = {"ref": vars(ref), "edits": [_present(vars(edit)) for edit in edits]}
+        case Restore(ref, fields):
+            content = {"ref": vars(ref), "fields": [_present(vars(field)) for field in fields]}
+        case _:
+            content = vars(item) | {"ref": vars(item.ref)}
+    return {type(item).__name__: content}
+
+
+def change_from_json(raw: dict[str, Any]) -> Change:
+    """The inverse of `to_json` for a change.
+
+    Raises:
+        KeyError, TypeError, ValueError: `raw` is not what `to_json` gives for a change.
+    """
+    match raw:
+        case {"Create": {"manifest": manifest}}:
+            return Create(manifest)
+        case {"Patch": {"ref": ref, "edits": edits}}:
+            return Patch(Ref(**ref), tuple(Edit(tuple(e["path"]), e.get("value", ABSENT)) for e in edits))
+        case {"Delete": {"ref": ref, "grace_seconds": grace_seconds}}:
+            return Delete(Ref(**ref), grace_seconds)
+    raise ValueError(f"not a change: {raw}")
+
+
+def undo_from_json(raw: dict[str, Any]) -> Undo:
+    """The inverse of `to_json` for an inverse.
+
+    Raises:
+        KeyError, TypeError, ValueError: `raw` is not what `to_json` gives for an inverse.
+    """
+    match raw:
+        case {"Uncreate": {"ref": ref, "owner": owner}}:
+            return Uncreate(Ref(**ref), owner)
+        case {"Restore": {"ref": ref, "fields": fields}}:
+            return Restore(Ref(**ref), tuple(_field(field) for field in fields))
+        case {"Recreate": {"manifest": manifest}}:
+            return Recreate(manifest)
+        case {"LeftToController": {"ref": ref}}:
+            return LeftToController(Ref(**ref))
+    raise ValueError(f"not an inverse of a change: {raw}")
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not ABSENT}
+
+
+def _field(raw: dict[str, Any]) -> Field:
+    before, after = raw.get("before", ABSENT), raw.get("after", ABSENT)
+    return Field(tuple(raw["path"]), before, after, raw["created"], tuple(raw["lengths"]))
+
+
+def _patched(patch: Patch, manifest: Manifest) -> tuple[Manifest, tuple[Field, ...]]:
+    """The object after `patch`, and what was changed in it."""
+    patched = deepcopy(manifest)
+    fields: list[Field] = []
+    for edit in patch.edits:
+        try:
+            field = set_field(edit, patched)
+        except LookupError:
+            raise HarnessError(
+                f"{patch.ref} has no place for {render(edit.path)}; compare the path with the object."
+            ) from None
+        if any(overlap(field.path, other.path) for other in fields):
+            raise HarnessError(f"Two edits of {patch.ref} touch {render(field.path)}; join them into one.")
+        fields.append(field)
+    changed = tuple(field for field in fields if field.before != field.after)
+    if not changed:
+        paths = ", ".join(render(edit.path) for edit in patch.edits)
+        raise HarnessError(f"The patch of {patch.ref} changes nothing: {paths} is already as asked.")
+    return patched, changed
+
+
+def _is_controlled(manifest: Manifest) -> bool:
+    return any(owner.get("controller") for owner in manifest["metadata"].get("ownerReferences") or ())
+
+
+def _as_written(manifest: Manifest) -> Manifest:
+    """The object without what the server adds to it."""
+    written = deepcopy({name: value for name, value in manifest.items() if name != "status"})
+    for name in _SERVER_FIELDS:
+        written["metadata"].pop(name, None)
+    return written

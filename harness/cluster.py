@@ -1,0 +1,246 @@
+"""A cluster behind its Kubernetes API, through the official client.
+
+Any kind of object goes the same way: its path comes from the discovery document of its API version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+import tenacity
+
+from harness.changes import Manifest, Ref, owner_of, ref_of
+from harness.errors import HarnessError
+from harness.scene import Pod
+from harness.wire import PATIENCE, UnansweredError, Wire
+
+_CLOSED_BY_PEER = ("EOF", "connection reset by peer", "broken pipe")
+
+
+class Plaintext(Enum):
+    """What became of a plaintext connection to a pod."""
+
+    ANSWERED = "answered"
+    """Something behind the port spoke HTTP."""
+
+    REFUSED = "refused"
+    """The connection was accepted and closed without an answer: what a sidecar does under STRICT mTLS."""
+
+    UNREACHABLE = "unreachable"
+    """There was no connection, or no answer in time; says nothing about the policy."""
+
+
+class _ConflictError(HarnessError):
+    """Somebody else wrote the object since it was read."""
+
+
+class Cluster:
+    """A cluster; every call is bounded in time and raises HarnessError, never an error of the client.
+
+    Requests that the server could not serve (429, 503, 500 with the reasons that mean "again", broken connections)
+    are sent again for some seconds. Close it, or use it in a `with` statement.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        self._identity = ""
+
+    @classmethod
+    def connect(
+        cls, kubeconfig: Path | None = None, context: str | None = None, *, timeout: float = 10.0
+    ) -> Cluster:
+        """The cluster of a kubeconfig (default: KUBECONFIG, then ~/.kube/config), once it has answered.
+
+        Args:
+            kubeconfig: the file.
+            context: the name of a context in it; default is its current one.
+            timeout: for each request, in seconds.
+
+        Raises:
+            HarnessError: the file, the context, the server or the permission to use it is missing; says which.
+        """
+        cluster = cls(Wire.open(kubeconfig, context, timeout))
+        try:
+            cluster._identity = cluster._read_identity()
+        except BaseException:
+            cluster.close()
+            raise
+        return cluster
+
+    @property
+    def identity(self) -> str:
+        """The UID of the namespace kube-system: the name of a mesh in the ledger."""
+        return self._identity
+
+    @property
+    def host(self) -> str:
+        """The address of the API server."""
+        return self._wire.host
+
+    def get(self, ref: Ref) -> Manifest | None:
+        """The object, or None when there is none."""
+        answer = self._wire.call("GET", self._path_of(ref))
+        return None if answer.code == 404 else self._wire.content(answer, f"read {ref}")
+
+    def list(
+        self, api_version: str, kind: str, namespace: str = "", selector: Mapping[str, str] | None = None
+    ) -> tuple[Manifest, ...]:
+        """The objects of a kind in a namespace ("" for all) that carry the labels `selector`."""
+        query = {"labelSelector": ",".join(f"{name}={value}" for name, value in (selector or {}).items())}
+        answer = self._wire.call("GET", self._path(api_version, kind, namespace), query=query)
+        listed = self._wire.content(answer, f"list {kind} in namespace {namespace or '(all)'}")
+        return tuple({"apiVersion": api_version, "kind": kind, **item} for item in listed.get("items") or ())
+
+    def create(self, manifest: Manifest) -> Manifest:
+        """Creates an object and returns it as the server keeps it.
+
+        Raises:
+            HarnessError: there is such an object, or the server does not admit it.
+        """
+        ref = ref_of(manifest)
+        answer = self._wire.call("POST", self._path(ref.api_version, ref.kind, ref.namespace), body=manifest)
+        if answer.code == 409 and answer.again:
+            # the try before, whose answer was lost, may have created it
+            found = self.get(ref)
+            if found is not None and owner_of(found) == owner_of(manifest) != "":
+                return found
+        return self._wire.content(answer, f"create {ref}")
+
+    def patch(self, ref: Ref, edit: Callable[[Manifest], Manifest]) -> Manifest:
+        """Reads, edits and writes an object, and starts again when somebody else wrote it meanwhile.
+
+        `edit` may be called several times, each time with the newest object; when it changes nothing, nothing is
+        written. Returns the object as the server keeps it.
+
+        Raises:
+            HarnessError: there is no such object, the server does not admit the new one, or others write it so
+                often that no write of ours gets through.
+        """
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_before_delay(PATIENCE),
+            wait=tenacity.wait_random(0, 0.05),
+            retry=tenacity.retry_if_exception_type(_ConflictError),
+            reraise=True,
+        )
+        written: Manifest = retrying(self._edit_once, ref, edit)
+        return written
+
+    def delete(self, ref: Ref, grace_seconds: int | None = None, *, uid: str | None = None) -> bool:
+        """Deletes an object.
+
+        Args:
+            ref: the object.
+            grace_seconds: what a pod is given to end; None for what the object itself says.
+            uid: delete it only if it has this UID, not one that took its name meanwhile.
+
+        Returns:
+            False when it was not there.
+        """
+        options: Manifest = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        answer = self._wire.call("DELETE", self._path_of(ref), body=options)
+        if answer.code == 404 or (answer.code == 409 and uid is not None):
+            return answer.again
+        self._wire.content(answer, f"delete {ref}")
+        return True
+
+    def pods(self, namespace: str, selector: Mapping[str, str]) -> tuple[Pod, ...]:
+        """The pods that carry the labels `selector`, sorted by name."""
+        pods = (Pod.of(manifest) for manifest in self.list("v1", "Pod", namespace, selector))
+        return tuple(sorted(pods, key=lambda pod: pod.name))
+
+    def plaintext(self, pod: Pod, port: int) -> Plaintext:
+        """Asks the API server to open a plain HTTP connection to a port of the pod, once.
+
+        The API server connects to the pod's own address without TLS, as a program outside the mesh would, and
+        reports how that went (GET /api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/).
+
+        Raises:
+            HarnessError: the API server does not answer, or does not let us ask (`get` on `pods/proxy`).
+        """
+        path = f"/api/v1/namespaces/{quote(pod.namespace)}/pods/{quote(pod.name)}:{port}/proxy/"
+        try:
+            answer = self._wire.send("GET", path)
+        except UnansweredError:
+            return Plaintext.UNREACHABLE
+        status = answer.status()
+        if not status:
+            return Plaintext.ANSWERED
+        if answer.code in (401, 403):
+            raise HarnessError(self._wire.refusal(answer, f"connect to {pod.ref} (get on pods/proxy)"))
+        cause = str(status.get("message", ""))
+        closed = cause.removesuffix("\n").endswith(_CLOSED_BY_PEER) and "dial tcp" not in cause
+        return Plaintext.REFUSED if answer.code == 503 and closed else Plaintext.UNREACHABLE
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._wire.close()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read_identity(self) -> str:
+        # a person waits for this one, and a wrong address is the most likely error
+        answer = self._wire.call("GET", "/api/v1/namespaces/kube-system", patience=1.0)
+        return str(self._wire.content(answer, "read Namespace kube-system")["metadata"]["uid"])
+
+    def _edit_once(self, ref: Ref, edit: Callable[[Manifest], Manifest]) -> Manifest:
+        current = self.get(ref)
+        if current is None:
+            raise HarnessError(f"There is no {ref} in the cluster at {self.host}; check its name.")
+        edited = edit(current)
+        if edited == current:
+            return current
+        # the resourceVersion in it makes the server refuse the write if the object is another by now
+        answer = self._wire.call("PUT", self._path_of(ref), body=edited)
+        if answer.code == 409:
+            raise _ConflictError(
+                f"{ref} is written by others all the time, so no change of ours gets through; try again later."
+            )
+        return self._wire.content(answer, f"change {ref}")
+
+    def _path_of(self, ref: Ref) -> str:
+        return f"{self._path(ref.api_version, ref.kind, ref.namespace)}/{quote(ref.name)}"
+
+    def _path(self, api_version: str, kind: str, namespace: str) -> str:
+        plural, namespaced = self._kind(api_version, kind)
+        inside = f"namespaces/{quote(namespace)}/" if namespaced and namespace else ""
+        return f"{_root(api_version)}/{inside}{plural}"
+
+    def _kind(self, api_version: str, kind: str) -> tuple[str, bool]:
+        """The plural of a kind and whether it lives in namespaces, from discovery."""
+        if kind not in self._kinds.get(api_version, {}):
+            answer = self._wire.call("GET", _root(api_version))
+            found = (
+                []
+                if answer.code == 404
+                else self._wire.content(answer, f"list kinds of {api_version}")["resources"]
+            )
+            self._kinds[api_version] = {
+                entry["kind"]: (entry["name"], entry["namespaced"])
+                for entry in found
+                if "/" not in entry["name"]
+            }
+        try:
+            return self._kinds[api_version][kind]
+        except KeyError:
+            raise HarnessError(
+                f"The cluster at {self.host} knows no kind {kind} in {api_version}; is Istio installed there?"
+            ) from None
+
+
+def _root(api_version: str) -> str:
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"

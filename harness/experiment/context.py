@@ -1,0 +1,136 @@
+"""What the phases of one run share, and the two things that all of them do: count, and wait for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from harness import journal as log
+from harness.counts import Counts
+from harness.errors import HarnessError
+from harness.experiment.meter import Meter
+from harness.experiment.model import Experiment, Mesh, Watch
+from harness.faults import Evidence, Scene
+from harness.journal import Journal, Objective
+from harness.load import Traffic
+from harness.series import Missing, Window
+from harness.slo import SLI, SLO, Probe
+from harness.verdict import Verdict, assess
+
+Taken = Mapping[SLI, Counts | Missing]
+"""What was counted of each SLI in a window."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """One run, after its target was resolved."""
+
+    experiment: Experiment
+    mesh: Mesh
+    journal: Journal
+    watch: Watch
+    meter: Meter
+    scene: Scene
+    evidence: Evidence
+    traffic: Traffic
+
+    @property
+    def poll(self) -> float:
+        """Seconds between two looks: one scrape, but at most 1 s, for a guardrail has to be quick."""
+        return min(1.0, max(0.2, self.meter.interval or 0.2))
+
+    def now(self) -> float:
+        """The time by the clock of Prometheus (Unix seconds)."""
+        return self.meter.now()
+
+    def wait(self) -> None:
+        """Lets one poll pass. Raises HarnessError when there is no traffic any more."""
+        if failure := self.traffic.failure():
+            raise HarnessError(f"No traffic: {failure}")
+        time.sleep(self.poll)
+
+    def count(self, phase: str, window: Window) -> Taken:
+        """Counts hypothesis and guardrails, and writes the counts of the hypothesis to the journal."""
+        taken = self.meter.take(self.experiment.indicators, window)
+        at = self.now()
+        for slo in self.experiment.hypothesis:
+            self.journal.write(_counted(at, slo, phase, window, taken[slo.sli]))
+            if isinstance(slo.sli, Probe):
+                seen = self.meter.probes(slo.sli)
+                self.journal.write(
+                    log.Probed(at, slo.name, phase, seen.refused, seen.answered, seen.unreachable)
+                )
+        return taken
+
+    def pods_ready(self) -> tuple[int, frozenset[str]]:
+        """How many pods of the target are ready now, and the UIDs of all that exist."""
+        pods = self.mesh.cluster.pods(self.scene.target.namespace, self.scene.target.labels)
+        return sum(pod.ready and not pod.terminating for pod in pods), frozenset(pod.uid for pod in pods)
+
+
+class History:
+    """The growing counts of some SLOs in one phase, and what they say so far."""
+
+    def __init__(self, slos: Sequence[SLO], confidence: float) -> None:
+        self._objectives = {slo: objective(slo, confidence) for slo in slos}
+        self._counts: dict[SLO, list[Counts]] = {slo: [] for slo in slos}
+        self._confidence = confidence
+
+    def add(self, taken: Taken) -> None:
+        """One more look; what could not be counted adds nothing."""
+        for slo, counts in self._counts.items():
+            if isinstance(found := taken[slo.sli], Counts):
+                counts.append(found)
+
+    def verdicts(self) -> dict[SLO, Verdict]:
+        """What the counts say, while there is still time."""
+        return {
+            slo: assess(self._objectives[slo], counts, confidence=self._confidence, ended=False)
+            for slo, counts in self._counts.items()
+        }
+
+    def done(self) -> float:
+        """The fraction of the planned events that the slowest of the SLOs has counted."""
+        parts = (
+            (counts[-1].total if counts else 0) / self._objectives[slo].planned
+            for slo, counts in self._counts.items()
+        )
+        return min(1.0, *parts, 1.0)
+
+
+def objective(slo: SLO, confidence: float) -> Objective:
+    """An SLO as the journal keeps it."""
+    return Objective(slo.name, slo.at_least, slo.planned(confidence))
+
+
+def live(slos: Sequence[SLO], taken: Taken) -> str:
+    """The SLIs at the moment, as one line for people."""
+    parts = []
+    for slo in slos:
+        found = taken[slo.sli]
+        if isinstance(found, Missing):
+            parts.append(f"{slo.name}: no data")
+        elif found.total == 0:
+            parts.append(f"{slo.name}: no events")
+        else:
+            parts.append(f"{slo.name} {found.good / found.total:.2%} of {found.total:,}")
+    return ", ".join(parts)
+
+
+@contextmanager
+def phase(name: str, context: Context) -> Iterator[None]:
+    """A phase of the run, in the journal and for the watch."""
+    context.watch.phase(name)
+    context.journal.write(log.PhaseStarted(context.now(), name))
+    try:
+        yield
+    finally:
+        context.journal.write(log.PhaseEnded(context.now(), name))
+
+
+def _counted(at: float, slo: SLO, name: str, window: Window, found: Counts | Missing) -> log.Counted:
+    if isinstance(found, Missing):
+        return log.Counted(at, slo.name, name, None, None, window.start, window.end, found.value)
+    return log.Counted(at, slo.name, name, found.good, found.total, window.start, window.end)

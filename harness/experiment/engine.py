@@ -1,0 +1,223 @@
+"""How an experiment is run: resolve, gate, inject, observe, revert, recover, judge.
+
+Everything that is seen goes to the journal, and the verdict comes from the journal alone. Whatever happens,
+what was changed is undone on the way out; what cannot be undone is said, and stays in the ledger for `heal`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from harness import journal as log
+from harness.changes import Change
+from harness.errors import HarnessError
+from harness.experiment.context import Context, objective, phase
+from harness.experiment.interrupts import Interrupts, interruptible
+from harness.experiment.meter import Meter
+from harness.experiment.model import Experiment, Mesh, Quiet, Watch
+from harness.experiment.observation import await_gate, await_share, observe
+from harness.experiment.recovery import recover
+from harness.faults import Evidence, NoEvidence, Scene, Share
+from harness.injection import Healing, Injection, apply_changes, inject, resolve
+from harness.journal import Journal
+from harness.ledger import Ledger
+from harness.load import Traffic
+from harness.verdict import Judgement, Verdict, judge
+
+_MARGIN = 60.0  # seconds after its time is up from which a fault counts as left behind
+_PACKAGES = ("mesh-harness", "locust", "kubernetes")
+
+
+def run(
+    experiment: Experiment,
+    mesh: Mesh,
+    *,
+    name: str,
+    run_id: str,
+    seed: int,
+    journal: Journal,
+    ledger: Ledger,
+    watch: Watch | None = None,
+    weaken: Sequence[Change] = (),
+    expect: Verdict = Verdict.HELD,
+) -> Judgement:
+    """Runs an experiment once, to be called in the main thread, and gives the judgement of its journal.
+
+    `weaken` are policy changes that are in force during the whole run: the control that has to turn the
+    verdict red. `run_id` is part of the names of created objects, so at most 40 of a-z, 0-9 and "-".
+    Whatever keeps the run from going on (HarnessError) ends it INCONCLUSIVE with the reason. Raises
+    KeyboardInterrupt, with everything undone, when SIGINT, SIGTERM or SIGHUP comes.
+    """
+    course = _Course(experiment, mesh, run_id, seed, journal, ledger, watch or Quiet(), tuple(weaken))
+    journal.write(course.started(name, expect))
+    with interruptible() as interrupts:
+        try:
+            course.follow(interrupts)
+        except HarnessError as error:
+            journal.write(log.Stopped(time.time(), str(error)))
+        except KeyboardInterrupt as interrupt:
+            journal.write(log.Stopped(time.time(), str(interrupt) or "interrupted"))
+            raise
+    course.watch.phase("judge")
+    judgement = judge(journal.events)
+    journal.write(log.Judged(time.time(), judgement.verdict.name, judgement.reasons))
+    return judgement
+
+
+@dataclass(frozen=True)
+class _Course:
+    """One run from its start to its end; every phase is one step."""
+
+    experiment: Experiment
+    mesh: Mesh
+    run_id: str
+    seed: int
+    journal: Journal
+    ledger: Ledger
+    watch: Watch
+    weaken: tuple[Change, ...]
+
+    def started(self, name: str, expect: Verdict) -> log.RunStarted:
+        experiment, mesh = self.experiment, self.mesh
+        return log.RunStarted(
+            at=time.time(),
+            run=self.run_id,
+            name=name,
+            target=str(experiment.target),
+            fault=str(experiment.fault),
+            weakened=_texts(self.weaken),
+            objectives=tuple(objective(slo, experiment.confidence) for slo in experiment.hypothesis),
+            guardrails=tuple(objective(slo, experiment.confidence) for slo in experiment.guardrails),
+            confidence=experiment.confidence,
+            recover_within=experiment.recover_within,
+            load=str(experiment.load),
+            seed=self.seed,
+            versions=tuple(f"{package} {version(package)}" for package in _PACKAGES),
+            api=mesh.cluster.host,
+            entry=mesh.entry_url,
+            prometheus=mesh.prometheus.url,
+            expected=expect.name,
+        )
+
+    def follow(self, interrupts: Interrupts) -> None:
+        """Goes through the phases up to recover. Raises HarnessError when one of them cannot be done."""
+        meter, scene, evidence = self._resolve()
+        with self._traffic() as traffic:
+            context = Context(
+                self.experiment, self.mesh, self.journal, self.watch, meter, scene, evidence, traffic
+            )
+            with self._weakened(context, interrupts):
+                steady = not self.weaken and not isinstance(evidence, NoEvidence)
+                with phase("gate", context):
+                    await_gate(context, steady=steady)
+                ended, ready_at = self._fault(context, interrupts)
+                with phase("recover", context):
+                    recover(context, since=ended, ready_at=ready_at)
+
+    def _resolve(self) -> tuple[Meter, Scene, Evidence]:
+        """Finds the pods and refuses what reaches too far, before anything is written."""
+        self.watch.phase("resolve")
+        self.journal.write(log.PhaseStarted(time.time(), "resolve"))
+        scene = resolve(self.mesh.cluster, self.experiment.target, run=self.run_id, seed=self.seed)
+        self.experiment.blast_radius.check(self.experiment.fault, scene)
+        evidence = self.experiment.fault.evidence(scene)
+        meter = Meter(self.mesh)
+        kind = type(evidence).__name__.lower() if not isinstance(evidence, NoEvidence) else "none"
+        percent = evidence.percent if isinstance(evidence, Share) else 0.0
+        names = tuple(pod.name for pod in scene.pods)
+        self.journal.write(log.Resolved(meter.now(), names, kind, percent))
+        self.journal.write(log.PhaseEnded(meter.now(), "resolve"))
+        return meter, scene, evidence
+
+    @contextmanager
+    def _traffic(self) -> Iterator[Traffic]:
+        load = self.experiment.load
+        messages = self.journal.path.with_suffix(".load.log")
+        with Traffic(load, self.mesh.entry_url, seed=self.seed, log=messages) as traffic:
+            try:
+                yield traffic
+            finally:
+                sent = traffic.stop()
+                self.journal.write(
+                    log.LoadReported(
+                        time.time(),
+                        sent.requests,
+                        sent.failures,
+                        sent.p50,
+                        sent.p99,
+                        load.population,
+                        sent.rate,
+                    )
+                )
+
+    @contextmanager
+    def _weakened(self, context: Context, interrupts: Interrupts) -> Iterator[None]:
+        """The policy changes of a control run, in force inside."""
+        if not self.weaken:
+            yield
+            return
+        injection: Injection | None = None
+        try:
+            with interrupts.held():
+                injection = apply_changes(
+                    self.mesh.cluster,
+                    self.weaken,
+                    run=f"{self.run_id}-policy",
+                    ledger=self.ledger,
+                    expires_in=self._longest(),
+                )
+            self.journal.write(log.Weakened(context.now(), _texts(self.weaken)))
+            yield
+        finally:
+            if injection is not None:
+                with interrupts.held():
+                    self._record(context, "policy", injection.revert())
+
+    def _fault(self, context: Context, interrupts: Interrupts) -> tuple[float, float | None]:
+        """Inject, observe and revert.
+
+        Gives the end of the fault, and when the pods that it took were seen replaced (Unix seconds).
+        """
+        injection: Injection | None = None
+        replaced: float | None = None
+        injected = context.now()
+        try:
+            with phase("inject", context):
+                with interrupts.held():
+                    injection = self._inject(context)
+                self.journal.write(log.Injected(context.now(), _texts(injection.changes)))
+                shown = await_share(context, injected)
+            if shown:
+                with phase("observe", context):
+                    replaced = observe(context, injected)
+        finally:
+            if injection is not None:
+                with interrupts.held(), phase("revert", context):
+                    self._record(context, "fault", injection.revert())
+        return (injected if context.evidence.momentary else context.now()), replaced
+
+    def _inject(self, context: Context) -> Injection:
+        return inject(
+            self.mesh.cluster,
+            self.experiment.fault,
+            context.scene,
+            ledger=self.ledger,
+            blast_radius=self.experiment.blast_radius,
+            expires_in=self._longest(),
+        )
+
+    def _longest(self) -> float:
+        """Seconds after which nothing of this run can still be in force, unless it was killed."""
+        limit = self.experiment.blast_radius.seconds + self.experiment.recover_within
+        return limit + self.mesh.patience + _MARGIN
+
+    def _record(self, context: Context, what: str, healing: Healing) -> None:
+        self.journal.write(log.Reverted(context.now(), what, healing.done, healing.kept, healing.failed))
+
+
+def _texts(changes: Sequence[Change]) -> tuple[str, ...]:
+    return tuple(f"{type(change).__name__.lower()} {change.ref}" for change in changes)

@@ -1,0 +1,90 @@
+"""The nouns of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from harness.cluster import Cluster
+from harness.errors import HarnessError
+from harness.faults import BlastRadius, Fault, Target
+from harness.load import Load
+from harness.prometheus import Prometheus
+from harness.slo import SLO
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A mesh as the harness knows it: three addresses.
+
+    `patience` is how many seconds its telemetry may take to show something that has happened: more than
+    three times the interval at which Prometheus scrapes.
+    """
+
+    cluster: Cluster
+    entry_url: str
+    prometheus: Prometheus
+    patience: float = 20.0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """`hypothesis` holds while `fault` does its harm to `target` under `load`.
+
+    The fault is refused when it reaches further than `blast_radius`, and reverted at once when one of the
+    `guardrails` is violated. After its end the pods of the target have to be ready and the traffic good
+    again within `recover_within` seconds. It is observed until the verdict is certain, at most for `observe`
+    seconds. `confidence` is that of both definite verdicts (see harness.verdict). Raises HarnessError for
+    what cannot be.
+    """
+
+    hypothesis: Sequence[SLO]
+    target: Target
+    fault: Fault
+    load: Load
+    blast_radius: BlastRadius = field(default_factory=BlastRadius)
+    guardrails: Sequence[SLO] = ()
+    recover_within: float = 30.0
+    observe: float = 30.0
+    confidence: float = 0.99
+
+    def __post_init__(self) -> None:
+        names = [slo.name for slo in self.hypothesis]
+        if not names:
+            raise HarnessError("The experiment has no hypothesis; name at least one SLO that has to hold.")
+        if len(set(names)) < len(names):
+            raise HarnessError(
+                f"Two SLOs of the hypothesis have the same name: {', '.join(names)}; rename one."
+            )
+        if not 0.5 < self.confidence < 1.0:
+            raise HarnessError(f"The confidence is {self.confidence}; give a fraction above 0.5 and below 1.")
+        if self.observe <= 0 or self.recover_within <= 0:
+            raise HarnessError("observe and recover_within have to be more than 0 seconds.")
+
+    @property
+    def indicators(self) -> tuple[SLO, ...]:
+        """Everything that is counted: the hypothesis and the guardrails."""
+        return (*self.hypothesis, *self.guardrails)
+
+
+class Watch(Protocol):
+    """Whoever wants to see a run while it happens."""
+
+    def phase(self, name: str) -> None:
+        """A phase begins."""
+        ...
+
+    def progress(self, done: float, text: str) -> None:
+        """The fraction of the phase that is done, and what is seen at the moment."""
+        ...
+
+
+class Quiet:
+    """A watch that says nothing."""
+
+    def phase(self, name: str) -> None:
+        """Nothing."""
+
+    def progress(self, done: float, text: str) -> None:
+        """Nothing."""

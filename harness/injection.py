@@ -1,0 +1,297 @@
+"""Faults in force: changes applied, their inverses on disk first, and reverted by one and the same code.
+
+`Injection.revert` undoes what this process did, `heal` what runs before it left behind. Both are harmless when there
+is nothing to undo, and both go on past an object that cannot be restored.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final
+from uuid import uuid4
+
+from harness.changes import (
+    OWNER,
+    Change,
+    Create,
+    Delete,
+    LeftToController,
+    Manifest,
+    Patch,
+    Recreate,
+    Ref,
+    Restore,
+    Uncreate,
+    apply,
+    owner_of,
+    render,
+    restore,
+    undo,
+)
+from harness.cluster import Cluster
+from harness.errors import HarnessError
+from harness.faults import BlastRadius, Fault, Scene, Target
+from harness.ledger import Entries, Ledger, Record
+
+EXPIRES: Final = "harness.mesh/expires"
+"""The annotation of a created object that says until when its run claims it (RFC 3339, UTC)."""
+
+
+@dataclass(frozen=True)
+class Healing:
+    """What a revert did, in sentences.
+
+    Attributes:
+        done: objects that are as they were before.
+        kept: fields or objects that were left alone, since somebody else changed them meanwhile.
+        failed: objects that could not be restored, with the reason; they stay in the ledger.
+    """
+
+    done: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+    def __add__(self, other: Healing) -> Healing:
+        return Healing(self.done + other.done, self.kept + other.kept, self.failed + other.failed)
+
+
+class Injection:
+    """Changes in force, until `revert` or the end of a `with` statement.
+
+    Attributes:
+        name: `<run>/<id>`: the owner of the objects it created.
+        started: when the first change was about to be made, in seconds since the epoch.
+        expires: until when the run claims it, in seconds since the epoch.
+    """
+
+    def __init__(self, cluster: Cluster, entries: Entries, run: str, expires_in: float) -> None:
+        self.name = f"{run}/{uuid4().hex[:8]}"
+        self.started = time.time()
+        self.expires = self.started + expires_in
+        self._cluster = cluster
+        self._entries = entries
+        self._records: list[Record] = []
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The changes in force, in the order in which they were made."""
+        return tuple(record.change for record in self._records)
+
+    def revert(self) -> Healing:
+        """Undoes the changes, the last one first; what was undone once is not undone again.
+
+        Never raises for an object that cannot be restored: that is in `failed`, and stays in the ledger.
+        """
+        healing = Healing()
+        for record in reversed(tuple(self._records)):
+            outcome = _undo(self._cluster, self._entries, record)
+            healing += outcome
+            if not outcome.failed:
+                self._records.remove(record)
+        if not self._records:
+            self._entries.close()
+        return healing
+
+    def __enter__(self) -> Injection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        failed = self.revert().failed
+        self._entries.close()
+        if failed and error is None:
+            raise HarnessError(_leftover(failed))
+
+    def _make(self, change: Change) -> None:
+        """Makes a change; its inverse is on disk before."""
+        match change:
+            case Create(manifest):
+                marked = Create(self._marked(manifest))
+                self._record(marked, self._cluster.get(change.ref))
+                self._cluster.create(marked.manifest)
+            case Patch(ref):
+                self._cluster.patch(ref, lambda current: self._patched(change, current))
+            case Delete(ref, grace_seconds):
+                before = self._cluster.get(ref)
+                self._record(change, before)
+                uid = before["metadata"]["uid"] if before else None
+                self._cluster.delete(ref, grace_seconds, uid=uid)
+
+    def _record(self, change: Change, before: Manifest | None) -> None:
+        inverse = undo(change, before)
+        self._records.append(self._entries.record(self.name, change, inverse, expires=self.expires))
+
+    def _patched(self, patch: Patch, current: Manifest) -> Manifest:
+        """The object with a patch made; what is recorded belongs to exactly the object that will be written.
+
+        When a write met a conflict or its answer was lost, this is called again, with an object that may hold the
+        patch already. Then what it held before is what the earlier record says, wherever nobody else has changed it.
+        """
+        last = self._records[-1] if self._records and self._records[-1].change is patch else None
+        if last is None:
+            self._record(patch, current)
+            return apply(patch, current)
+        assert isinstance(last.undo, Restore)  # noqa: S101 - the inverse of a patch is nothing else
+        base, _kept = restore(last.undo, current)
+        if undo(patch, base) != last.undo:
+            self._record(patch, base)
+            self._records.remove(last)
+            self._entries.reverted(last)
+        return apply(patch, base)
+
+    def _marked(self, manifest: Manifest) -> Manifest:
+        marked = deepcopy(manifest)
+        expires = datetime.fromtimestamp(self.expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        marked["metadata"].setdefault("annotations", {}).update({OWNER: self.name, EXPIRES: expires})
+        return marked
+
+
+def resolve(cluster: Cluster, target: Target, *, run: str, seed: int) -> Scene:
+    """The ready pods of a target that are not about to end.
+
+    Raises:
+        HarnessError: there is none.
+    """
+    pods = cluster.pods(target.namespace, target.labels)
+    return Scene(target, tuple(pod for pod in pods if pod.ready and not pod.terminating), run, seed)
+
+
+def inject(
+    cluster: Cluster,
+    fault: Fault,
+    scene: Scene,
+    *,
+    ledger: Ledger,
+    blast_radius: BlastRadius,
+    expires_in: float | None = None,
+) -> Injection:
+    """Puts a fault in force; nothing is written before everything has been checked.
+
+    Args:
+        cluster: where.
+        fault: what.
+        scene: the pods it acts on.
+        ledger: where the inverses are kept.
+        blast_radius: what the fault must stay within.
+        expires_in: for how long the run claims it, in seconds, the time to revert it included; default is
+            `blast_radius.seconds`. After that, `heal` of any other process may undo it.
+
+    Raises:
+        HarnessError: the fault reaches too far or cannot bite, another run is at work in this mesh, or a change
+            failed; then those made before it have been reverted.
+    """
+    seconds = blast_radius.seconds if expires_in is None else expires_in
+    blast_radius.check(fault, scene)
+    return apply_changes(cluster, fault.changes(scene), run=scene.run, ledger=ledger, expires_in=seconds)
+
+
+def apply_changes(
+    cluster: Cluster, changes: Sequence[Change], *, run: str, ledger: Ledger, expires_in: float
+) -> Injection:
+    """Applies changes as `inject` does, without a fault and without a blast radius.
+
+    Args:
+        cluster: where.
+        changes: what, in this order.
+        run: the run that makes them.
+        ledger: where the inverses are kept.
+        expires_in: for how long the run claims them, in seconds.
+
+    Raises:
+        HarnessError: another run is at work in this mesh, or a change failed; those made before are reverted.
+    """
+    others = sorted(ledger.claims(cluster.identity))
+    if others:
+        raise HarnessError(
+            f"Another run is at work in the mesh at {cluster.host}: {', '.join(others)}; wait for its end."
+        )
+    injection = Injection(cluster, ledger.open(run, cluster.identity), run, expires_in)
+    try:
+        for change in changes:
+            injection._make(change)
+    except BaseException as error:  # Ctrl-C, too, must not leave half a fault behind
+        failed = injection.revert().failed
+        injection._entries.close()
+        if failed and isinstance(error, HarnessError):
+            raise HarnessError(f"{error} {_leftover(failed)}") from error
+        raise
+    return injection
+
+
+def heal(cluster: Cluster, ledger: Ledger) -> Healing:
+    """Reverts what runs that ended without it left in this mesh, newest first.
+
+    The changes of a run that is still alive are left alone until they expire.
+
+    Raises:
+        HarnessError: the ledger cannot be read or written.
+    """
+    healing = Healing()
+    with ExitStack() as stack:
+        runs: dict[str, Entries] = {}
+        for record in reversed(ledger.pending(cluster.identity)):
+            if record.run not in runs:
+                runs[record.run] = stack.enter_context(ledger.open(record.run, record.mesh))
+            healing += _undo(cluster, runs[record.run], record)
+    ledger.sweep()
+    return healing
+
+
+def _undo(cluster: Cluster, entries: Entries, record: Record) -> Healing:
+    """Undoes one change and writes that down."""
+    try:
+        healing = _restore(cluster, record)
+        entries.reverted(record)
+    except HarnessError as error:
+        return Healing(failed=(f"{record.undo.ref} is not restored: {error}",))
+    return healing
+
+
+def _restore(cluster: Cluster, record: Record) -> Healing:
+    match record.undo:
+        case Uncreate(ref, owner):
+            return _uncreate(cluster, ref, owner)
+        case Restore():
+            return _restore_fields(cluster, record.undo)
+        case Recreate(manifest):
+            if cluster.get(record.undo.ref) is not None:
+                return Healing(kept=(f"{record.undo.ref} exists again; it is left as it is.",))
+            cluster.create(manifest)
+            return Healing(done=(f"{record.undo.ref} is created again.",))
+        case LeftToController(ref):
+            return Healing(done=(f"{ref} is replaced by its controller.",))
+
+
+def _uncreate(cluster: Cluster, ref: Ref, owner: str) -> Healing:
+    current = cluster.get(ref)
+    if current is not None and owner_of(current) != owner:
+        return Healing(kept=(f"{ref} was created by somebody else meanwhile; it is left alone.",))
+    if current is not None:
+        cluster.delete(ref, uid=current["metadata"]["uid"])
+    return Healing(done=(f"{ref} is deleted again.",))
+
+
+def _restore_fields(cluster: Cluster, undo: Restore) -> Healing:
+    if cluster.get(undo.ref) is None:
+        return Healing(kept=(f"{undo.ref} was deleted by somebody else meanwhile; it stays so.",))
+    kept: list[str] = []
+
+    def edit(current: Manifest) -> Manifest:
+        restored, paths = restore(undo, current)
+        kept[:] = [f"{undo.ref} {render(path)} was changed by somebody else meanwhile." for path in paths]
+        return restored
+
+    cluster.patch(undo.ref, edit)
+    paths = ", ".join(render(field.path) for field in undo.fields)
+    return Healing(done=() if kept else (f"{undo.ref} {paths} is set back.",), kept=tuple(kept))
+
+
+def _leftover(failed: Sequence[str]) -> str:
+    return f"Left behind: {' '.join(failed)} Run `harness heal` when the cause is gone."

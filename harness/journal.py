@@ -1,0 +1,335 @@
+"""The journal of a run: append-only JSON lines, the only input of the judge and of the report.
+
+Every line is one event, a frozen value with the time it happened (`at`, Unix seconds by the clock of
+Prometheus) and is flushed when `write` returns, so that a run that was killed leaves everything it saw.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, get_args
+from urllib.parse import urlsplit, urlunsplit
+
+from harness.errors import HarnessError
+
+
+@dataclass(frozen=True)
+class Objective:
+    """An SLO as the journal keeps it: at least the fraction `at_least` of the events of `name` are good.
+
+    `planned` is the number of events, fixed before the run, at which HELD is tested.
+    """
+
+    name: str
+    at_least: float
+    planned: int
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The first event: what is going to be done, to what, and with which limits.
+
+    `expected` is the verdict the test asks for; `weakened` lists the policy changes of a control run; the
+    three addresses are kept without user and password; `recover_within` is in seconds, `confidence` a
+    fraction.
+    """
+
+    at: float
+    run: str
+    name: str
+    target: str
+    fault: str
+    weakened: tuple[str, ...]
+    objectives: tuple[Objective, ...]
+    guardrails: tuple[Objective, ...]
+    confidence: float
+    recover_within: float
+    load: str
+    seed: int
+    versions: tuple[str, ...]
+    api: str
+    entry: str
+    prometheus: str
+    expected: str = "HELD"
+
+
+@dataclass(frozen=True)
+class PhaseStarted:
+    """A phase (resolve, gate, inject, observe, revert, recover or judge) begins."""
+
+    at: float
+    phase: str
+
+
+@dataclass(frozen=True)
+class PhaseEnded:
+    """A phase is over, whatever came of it."""
+
+    at: float
+    phase: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The pods that the target stood for, and what will prove the fault: "share", "replaced" or "none".
+
+    For "share", `asked_percent` of the requests to the target have to carry the mark of the fault.
+    """
+
+    at: float
+    pods: tuple[str, ...]
+    evidence: str
+    asked_percent: float = 0.0
+
+
+@dataclass(frozen=True)
+class Weakened:
+    """The policy changes of a control run are in force."""
+
+    at: float
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Injected:
+    """The fault was put in force by these changes."""
+
+    at: float
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShareSeen:
+    """Of `total` requests of the target counted in a phase, `hits` carry the mark of the fault."""
+
+    at: float
+    phase: str
+    hits: int
+    total: int
+
+
+@dataclass(frozen=True)
+class ReplacedSeen:
+    """Of the pods `asked` for, these are gone; `ready` pods of the target are ready, `before` were."""
+
+    at: float
+    asked: tuple[str, ...]
+    gone: tuple[str, ...]
+    ready: int
+    before: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The good and all events of an SLO from `start` to `end`, cumulative within a phase.
+
+    Both are None when they could not be counted, and `missing` says why; that is never the same as zero.
+    """
+
+    at: float
+    slo: str
+    phase: str
+    good: int | None
+    total: int | None
+    start: float
+    end: float
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Plaintext connections to the pods of a target in a phase so far; `unreachable` ones prove nothing."""
+
+    at: float
+    slo: str
+    phase: str
+    refused: int
+    answered: int
+    unreachable: int
+
+
+@dataclass(frozen=True)
+class LoadReported:
+    """What the load generator counted over the whole run; p50 and p99 in seconds, rate in requests/s."""
+
+    at: float
+    sent: int
+    failed: int
+    p50: float
+    p99: float
+    users: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class GuardrailBreached:
+    """A guardrail was violated while the fault was in force, so the fault was reverted at once."""
+
+    at: float
+    slo: str
+    good: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Reverted:
+    """What undoing the fault (or, for `what` "policy", the weakening) did."""
+
+    at: float
+    what: str
+    done: tuple[str, ...]
+    kept: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """Seconds from the end of the fault to good traffic on ready pods, or None, and what was still `amiss`.
+
+    `blameless` is True when what is amiss says nothing about the mesh: no traffic, or a fault that is still
+    there.
+    """
+
+    at: float
+    seconds: float | None
+    amiss: str = ""
+    blameless: bool = False
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The run could not go on: why no verdict is possible."""
+
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdict as it was given at the time of the run."""
+
+    at: float
+    verdict: str
+    reasons: tuple[str, ...]
+
+
+Event = (
+    RunStarted
+    | PhaseStarted
+    | PhaseEnded
+    | Resolved
+    | Weakened
+    | Injected
+    | ShareSeen
+    | ReplacedSeen
+    | Counted
+    | Probed
+    | LoadReported
+    | GuardrailBreached
+    | Reverted
+    | Recovered
+    | Stopped
+    | Judged
+)
+"""Everything that can stand in a journal."""
+
+_KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
+_E = TypeVar("_E")
+
+
+class Journal:
+    """An open journal; raises HarnessError when its file cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._events: list[Event] = []
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise HarnessError(f"Cannot write the journal {path}: {error.strerror}.") from error
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What was written so far."""
+        return tuple(self._events)
+
+    def write(self, event: Event) -> None:
+        """Appends `event`; the line has left this process when this returns."""
+        with self._lock:
+            self._events.append(event)
+            self._file.write(_line(event) + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file; again is harmless."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read(path: Path) -> tuple[Event, ...]:
+    """The events of a journal file; a last line that a crash tore is left out.
+
+    Raises HarnessError naming file and line for anything else that is not an event.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise HarnessError(f"Cannot read the journal {path}: {error.strerror}.") from error
+    lines = text.split("\n")
+    events: list[Event] = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            events.append(_event(json.loads(line)))
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(lines):  # no newline after it: the write was cut off
+                break
+            raise HarnessError(f"{path}, line {number} is not an event of a journal ({error}).") from error
+    return tuple(events)
+
+
+def select(events: tuple[Event, ...], kind: type[_E]) -> tuple[_E, ...]:
+    """The events of one kind, in order."""
+    return tuple(event for event in events if isinstance(event, kind))
+
+
+def without_secrets(url: str) -> str:
+    """`url` without user, password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _line(event: Event) -> str:
+    raw = asdict(event)
+    for address in ("api", "entry", "prometheus"):
+        if address in raw:
+            raw[address] = without_secrets(raw[address])
+    return json.dumps({"event": type(event).__name__, **raw}, ensure_ascii=False, allow_nan=False)
+
+
+def _event(raw: dict[str, Any]) -> Event:
+    kind = _KINDS[raw.pop("event")]
+    known = {field.name for field in fields(kind)}
+    if unknown := raw.keys() - known:
+        raise KeyError(f"unknown fields {sorted(unknown)}")
+    for key in ("objectives", "guardrails"):
+        if key in raw:
+            raw[key] = tuple(Objective(**objective) for objective in raw[key])
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    event: Event = kind(**values)
+    return event

@@ -1,0 +1,96 @@
+"""What the mesh does to objects as they are made: cluster IPs, sidecars, no image without a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.localmesh import images
+from harness.localmesh.addresses import Block
+from harness.localmesh.api.resources import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS, SERVICES, Resource
+from harness.localmesh.kinds.admission import admit
+from harness.localmesh.kinds.parse import Manifest
+from harness.localmesh.store import Admit, Operation, Store
+
+PROXY = "istio-proxy"
+"""The name of the sidecar's container, as in Istio."""
+
+PROXY_IMAGE = "docker.io/istio/proxyv2:1.30.3"
+NODE = "local"
+"""The name of the one node."""
+
+_INJECT = "sidecar.istio.io/inject"
+
+
+def guarded_store(block: Block) -> Store:
+    """An empty store that takes what the mesh emulates and refuses the rest, naming the field."""
+
+    def itself() -> Store:
+        return store
+
+    store = Store((admit, _known_images, _cluster_ips(block, itself), _scheduled, _sidecars(itself)))
+    return store
+
+
+def _cluster_ips(block: Block, store: Callable[[], Store]) -> Admit:
+    """Gives each new Service an address of the mesh's block, and keeps it."""
+
+    def give(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:
+        if resource != SERVICES or new["spec"].get("clusterIP") == "None":
+            return new
+        if old is not None:
+            address = old["spec"].get("clusterIP", "")
+        else:
+            address = block.service({item["spec"].get("clusterIP", "") for item in store().list(SERVICES)})
+        return {**new, "spec": {**new["spec"], "clusterIP": address, "clusterIPs": [address]}}
+
+    return give
+
+
+def _known_images(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:
+    """Refuses a pod template with an image that the mesh has no program for."""
+    if resource in (DEPLOYMENTS, REPLICA_SETS, PODS):
+        spec = new["spec"] if resource == PODS else new["spec"]["template"]["spec"]
+        for container in spec["containers"]:
+            images.command(container["image"], container)
+    return new
+
+
+def _scheduled(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:
+    """Places a new pod on the one node."""
+    if resource != PODS or operation != "CREATE":
+        return new
+    return {**new, "spec": {**new["spec"], "nodeName": NODE}}
+
+
+def _sidecars(store: Callable[[], Store]) -> Admit:
+    """Adds the proxy's container to a new pod, where Istio's injector would.
+
+    The pod's own label or annotation `sidecar.istio.io/inject` decides, else the namespace's label `istio-injection`.
+    """
+
+    def inject(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:
+        if resource != PODS or operation != "CREATE" or not _wants_sidecar(new, store()):
+            return new
+        containers = [*new["spec"]["containers"], {"name": PROXY, "image": PROXY_IMAGE}]
+        return {**new, "spec": {**new["spec"], "containers": containers}}
+
+    return inject
+
+
+def is_gateway(pod: Manifest) -> bool:
+    """Whether the pod is a proxy and nothing else."""
+    return all(
+        images.command(container["image"], container) is None for container in pod["spec"]["containers"]
+    )
+
+
+def _wants_sidecar(pod: Manifest, store: Store) -> bool:
+    if any(images.command(container["image"], container) is None for container in pod["spec"]["containers"]):
+        return False
+    metadata = pod["metadata"]
+    for place in ("labels", "annotations"):
+        asked = metadata.get(place, {}).get(_INJECT)
+        if asked is not None:
+            return bool(asked == "true")
+    namespace = store.get(NAMESPACES, "", metadata["namespace"])
+    return bool(namespace["metadata"].get("labels", {}).get("istio-injection") == "enabled")

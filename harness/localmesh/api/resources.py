@@ -1,0 +1,205 @@
+"""The table of everything the API serves: one line adds a kind.
+
+Names, short names and categories are those Kubernetes and Istio's own definitions register.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_ISTIO = ("istio-io", "networking-istio-io")
+_INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One served kind.
+
+    `version` is the one objects are stored in and the preferred one; `also` are further versions under which
+    the same objects are served, differing in `apiVersion` only. `fields` are the field selectors it takes
+    besides `metadata.name` and `metadata.namespace`.
+    """
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+    short: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Every version it is served in, the preferred one first."""
+        return (self.version, *self.also)
+
+    @property
+    def api_version(self) -> str:
+        """The `apiVersion` of its stored objects."""
+        return api_version(self.group, self.version)
+
+    @property
+    def qualified(self) -> str:
+        """Its name in messages: `pods`, `deployments.apps`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def builtin(self) -> bool:
+        """Whether Kubernetes itself defines it; Istio's kinds are custom resources."""
+        return not self.group.endswith("istio.io")
+
+    @property
+    def has_status(self) -> bool:
+        """Whether `status` is written through a subresource of its own."""
+        return "status" in self.subresources
+
+
+def api_version(group: str, version: str) -> str:
+    """`v1` for the core group, else `group/version`."""
+    return f"{group}/{version}" if group else version
+
+
+NAMESPACES = Resource(
+    "", "v1", "namespaces", "Namespace", False, ("ns",), subresources=("status",), fields=("status.phase",)
+)
+NODES = Resource("", "v1", "nodes", "Node", False, ("no",), subresources=("status",))
+SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount", short=("sa",))
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", short=("cm",))
+SECRETS = Resource("", "v1", "secrets", "Secret", fields=("type",))
+SERVICES = Resource(
+    "", "v1", "services", "Service", short=("svc",), categories=("all",), subresources=("status",)
+)
+PODS = Resource(
+    "",
+    "v1",
+    "pods",
+    "Pod",
+    short=("po",),
+    categories=("all",),
+    subresources=("status", "log", "proxy"),
+    fields=(
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.serviceAccountName",
+        "status.phase",
+        "status.podIP",
+    ),
+)
+EVENTS = Resource(
+    "",
+    "v1",
+    "events",
+    "Event",
+    short=("ev",),
+    fields=(
+        *(f"involvedObject.{name}" for name in _INVOLVED),
+        "reason",
+        "reportingComponent",
+        "source.component",
+        "type",
+    ),
+)
+DEPLOYMENTS = Resource(
+    "apps",
+    "v1",
+    "deployments",
+    "Deployment",
+    short=("deploy",),
+    categories=("all",),
+    subresources=("status", "scale"),
+)
+REPLICA_SETS = Resource(
+    "apps",
+    "v1",
+    "replicasets",
+    "ReplicaSet",
+    short=("rs",),
+    categories=("all",),
+    subresources=("status", "scale"),
+)
+ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+VIRTUAL_SERVICES = Resource(
+    "networking.istio.io",
+    "v1",
+    "virtualservices",
+    "VirtualService",
+    short=("vs",),
+    categories=_ISTIO,
+    subresources=("status",),
+    also=("v1beta1", "v1alpha3"),
+)
+DESTINATION_RULES = Resource(
+    "networking.istio.io",
+    "v1",
+    "destinationrules",
+    "DestinationRule",
+    short=("dr",),
+    categories=_ISTIO,
+    subresources=("status",),
+    also=("v1beta1", "v1alpha3"),
+)
+GATEWAYS = Resource(
+    "networking.istio.io",
+    "v1",
+    "gateways",
+    "Gateway",
+    short=("gw",),
+    categories=_ISTIO,
+    subresources=("status",),
+    also=("v1beta1", "v1alpha3"),
+)
+ENVOY_FILTERS = Resource(
+    "networking.istio.io",
+    "v1alpha3",
+    "envoyfilters",
+    "EnvoyFilter",
+    categories=_ISTIO,
+    subresources=("status",),
+)
+PEER_AUTHENTICATIONS = Resource(
+    "security.istio.io",
+    "v1",
+    "peerauthentications",
+    "PeerAuthentication",
+    short=("pa",),
+    categories=("istio-io", "security-istio-io"),
+    subresources=("status",),
+    also=("v1beta1",),
+)
+
+RESOURCES = (
+    NAMESPACES,
+    NODES,
+    SERVICE_ACCOUNTS,
+    CONFIG_MAPS,
+    SECRETS,
+    SERVICES,
+    PODS,
+    EVENTS,
+    DEPLOYMENTS,
+    REPLICA_SETS,
+    ENDPOINT_SLICES,
+    LEASES,
+    VIRTUAL_SERVICES,
+    DESTINATION_RULES,
+    GATEWAYS,
+    ENVOY_FILTERS,
+    PEER_AUTHENTICATIONS,
+)
+
+_BY_PATH = {(r.group, version, r.plural): r for r in RESOURCES for version in r.versions}
+_BY_KIND = {(api_version(r.group, version), r.kind): r for r in RESOURCES for version in r.versions}
+
+
+def by_path(group: str, version: str, plural: str) -> Resource | None:
+    """The resource served under that path, or None."""
+    return _BY_PATH.get((group, version, plural))
+
+
+def by_kind(api: str, kind: str) -> Resource | None:
+    """The resource of objects with that `apiVersion` and `kind`, or None."""
+    return _BY_KIND.get((api, kind))

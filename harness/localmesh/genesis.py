@@ -1,0 +1,62 @@
+"""What a mesh holds before anybody asks for anything: its namespaces, its node and its ingress gateway."""
+
+from __future__ import annotations
+
+from harness.localmesh.admission import NODE, PROXY_IMAGE
+from harness.localmesh.kinds.parse import Manifest
+from harness.localmesh.xds.model import ROOT_NAMESPACE
+
+GATEWAY = "istio-ingressgateway"
+GATEWAY_PORT = 8080
+"""Where the gateway listens for its Service's port 80, as in Istio's own charts."""
+
+_GATEWAY_LABELS = {"app": GATEWAY, "istio": "ingressgateway"}
+
+
+def objects() -> tuple[Manifest, ...]:
+    """The first objects of every mesh, in the order in which they are made."""
+    return (
+        _namespace("default", injected=True),
+        _namespace("kube-system"),
+        _namespace(ROOT_NAMESPACE),
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}},
+        },
+        _in_root("v1", "ServiceAccount"),
+        _in_root("v1", "Service")
+        | {
+            "spec": {
+                "type": "LoadBalancer",
+                "selector": _GATEWAY_LABELS,
+                "ports": [{"name": "http2", "port": 80, "targetPort": GATEWAY_PORT}],
+            }
+        },
+        _in_root("apps/v1", "Deployment")
+        | {
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": _GATEWAY_LABELS},
+                "template": {
+                    "metadata": {"labels": _GATEWAY_LABELS},
+                    "spec": {
+                        "serviceAccountName": GATEWAY,
+                        "containers": [{"name": "istio-proxy", "image": PROXY_IMAGE}],
+                    },
+                },
+            }
+        },
+    )
+
+
+def _namespace(name: str, *, injected: bool = False) -> Manifest:
+    labels = {"kubernetes.io/metadata.name": name}
+    if injected:
+        labels["istio-injection"] = "enabled"
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def _in_root(api_version: str, kind: str) -> Manifest:
+    metadata = {"name": GATEWAY, "namespace": ROOT_NAMESPACE, "labels": _GATEWAY_LABELS}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}

@@ -1,0 +1,91 @@
+"""The values that Istio's kinds share: durations, percentages, ports, names of hosts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+Problem = tuple[str, str]
+"""A field, as its path inside the spec, and what is wrong with it."""
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Unsigned = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+WholePercent = Annotated[int, Meta(ge=0, le=100)]
+Labels = dict[str, str]
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_TERM = re.compile(_NUMBER + r"(ns|us|µs|ms|s|m|h)", re.ASCII)
+_DURATION = re.compile(f"(?:{_TERM.pattern})+", re.ASCII)
+_PROTO_DURATION = re.compile(r"\d+(?:\.\d{1,9})?s", re.ASCII)
+_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_HOST = re.compile(
+    r"(?:\*|(?:\*\.)?[a-zA-Z0-9](?:[-a-zA-Z0-9_]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[-a-zA-Z0-9_]*[a-zA-Z0-9])?)*)"
+)
+
+
+class Duration(float):
+    """Seconds; written as in Go ("1.5s", "250ms", "1m30s"), whole milliseconds and at least one.
+
+    Both limits are those of Istio's CRDs and webhook (`ValidateDuration`).
+    """
+
+    @classmethod
+    def read(cls, text: Any) -> Duration:
+        """The duration that `text` says; raises ValueError, with an example, for anything else."""
+        if not isinstance(text, str) or not _DURATION.fullmatch(text):
+            raise ValueError(f'{text!r} is no duration; write it like "1.5s" or "250ms"')
+        value = sum(float(number) * _UNITS[unit] for number, unit in _TERM.findall(text))
+        milliseconds = round(value * 1e3, 6)
+        if milliseconds < 1 or milliseconds != int(milliseconds):
+            raise ValueError(f"{text!r} is too short or too fine; use whole milliseconds, at least 1ms")
+        return cls(value)
+
+
+class ProtoDuration(float):
+    """Seconds; written as Envoy reads durations: a decimal number and "s", more than zero."""
+
+    @classmethod
+    def read(cls, text: Any) -> ProtoDuration:
+        """The duration that `text` says; raises ValueError, with an example, for anything else."""
+        if not isinstance(text, str) or not _PROTO_DURATION.fullmatch(text) or float(text[:-1]) <= 0:
+            raise ValueError(
+                f'{text!r} is no duration as Envoy reads it; write seconds like "0.25s", more than 0'
+            )
+        return cls(text[:-1])
+
+
+def decode(kind: type, value: Any) -> Any:
+    """For msgspec: the value of a type that JSON does not know."""
+    if issubclass(kind, (Duration, ProtoDuration)):
+        return kind.read(value)
+    raise NotImplementedError(kind)
+
+
+def label_problems(field: str, name: str) -> Iterator[Problem]:
+    """What keeps `name` from being a DNS label (lower case letters, digits and dashes, at most 63)."""
+    if not _LABEL.fullmatch(name):
+        yield field, f"{name!r} is no DNS label (lower case letters, digits, dashes, at most 63 characters)"
+
+
+def host_problems(field: str, host: str, *, wildcard: bool = True) -> Iterator[Problem]:
+    """What keeps `host` from being a DNS name; `wildcard` allows "*" and a leading "*."."""
+    if not _HOST.fullmatch(host) or len(host) > 255:
+        yield field, f'{host!r} is no host name; a wildcard is "*" or a first label "*."'
+    elif "*" in host and not wildcard:
+        yield field, f"{host!r} must name one host, not a wildcard"
+
+
+def repeated(items: Sequence[str]) -> str | None:
+    """The first item that stands twice in `items`."""
+    seen: set[str] = set()
+    for item in items:
+        if item in seen:
+            return item
+        seen.add(item)
+    return None

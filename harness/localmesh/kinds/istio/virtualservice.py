@@ -1,0 +1,326 @@
+"""VirtualService: HTTP routes with matches, weights, retries, timeouts and faults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from harness.localmesh.kinds.istio.values import (
+    Count,
+    Duration,
+    Labels,
+    Percent,
+    Port,
+    Problem,
+    host_problems,
+    label_problems,
+    repeated,
+)
+from harness.localmesh.kinds.parse import Kind
+
+MESH = "mesh"
+"""The name by which `gateways` means all sidecars."""
+
+
+class StringMatch(Kind):
+    """One of the three ways to compare a string; none of them means that it is present."""
+
+    exact: str | None = None
+    prefix: str | None = None
+    regex: str | None = None
+
+
+class Match(Kind):
+    """One alternative of a route: all its fields must fit."""
+
+    name: str = ""
+    uri: StringMatch | None = None
+    ignore_uri_case: bool = False
+    headers: dict[str, StringMatch] = field(default_factory=dict)
+    without_headers: dict[str, StringMatch] = field(default_factory=dict)
+    query_params: dict[str, StringMatch] = field(default_factory=dict)
+    method: StringMatch | None = None
+    authority: StringMatch | None = None
+    port: Port | None = None
+    gateways: tuple[str, ...] = ()
+    source_labels: Labels = field(default_factory=dict)
+    source_namespace: str = ""
+
+
+class PortSelector(Kind):
+    """A port of a Service."""
+
+    number: Port
+
+
+class Destination(Kind):
+    """Where requests go: a Service, and optionally one subset and one port of it."""
+
+    host: str
+    subset: str = ""
+    port: PortSelector | None = None
+
+
+class HeaderOperations(Kind):
+    """Headers to set, add and remove, in this order."""
+
+    set: dict[str, str] = field(default_factory=dict)
+    add: dict[str, str] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+
+
+class Headers(Kind):
+    """Changes to the headers of requests and responses."""
+
+    request: HeaderOperations = HeaderOperations()
+    response: HeaderOperations = HeaderOperations()
+
+
+class WeightedDestination(Kind):
+    """A destination and its share; weights are relative to their sum."""
+
+    destination: Destination
+    weight: Count = 0
+    headers: Headers = Headers()
+
+
+class Retries(Kind):
+    """The retry policy; `attempts` counts the retries, not the first try, and 0 switches retries off."""
+
+    attempts: Count = 0
+    per_try_timeout: Duration | None = None
+    retry_on: str = ""
+    retry_ignore_previous_hosts: bool | None = None
+    retry_remote_localities: bool | None = None
+    backoff: Duration | None = None
+
+
+class Percentage(Kind):
+    """A share of the requests, 0-100."""
+
+    value: Percent = 0.0
+
+
+class Delay(Kind):
+    """A fixed delay; without a percentage it never strikes."""
+
+    fixed_delay: Duration
+    percentage: Percentage | None = None
+
+
+class Abort(Kind):
+    """An answer made by the proxy; without a percentage it is never made."""
+
+    http_status: Annotated[int, Meta(ge=200, le=599)]
+    percentage: Percentage | None = None
+
+
+class Fault(Kind):
+    """A fault at the caller, before the router: retries and timeouts never see it."""
+
+    delay: Delay | None = None
+    abort: Abort | None = None
+
+
+class RegexRewrite(Kind):
+    """A substitution in the path."""
+
+    match: str
+    rewrite: str = ""
+
+
+class Rewrite(Kind):
+    """What replaces the matched path (or prefix) and the authority."""
+
+    uri: str = ""
+    authority: str = ""
+    uri_regex_rewrite: RegexRewrite | None = None
+
+
+class Redirect(Kind):
+    """An answer that sends the client elsewhere."""
+
+    uri: str = ""
+    authority: str = ""
+    scheme: Literal["", "http", "https"] = ""
+    port: Port | None = None
+    redirect_code: Literal[301, 302, 303, 307, 308] = 301
+
+
+class Body(Kind):
+    """The text of a direct response."""
+
+    string: str = ""
+
+
+class DirectResponse(Kind):
+    """A fixed answer."""
+
+    status: Annotated[int, Meta(ge=200, le=599)]
+    body: Body | None = None
+
+
+class HttpRoute(Kind):
+    """One rule of a VirtualService; without `match` it takes every request."""
+
+    name: str = ""
+    match: tuple[Match, ...] = ()
+    route: tuple[WeightedDestination, ...] = ()
+    redirect: Redirect | None = None
+    direct_response: DirectResponse | None = None
+    rewrite: Rewrite | None = None
+    timeout: Duration | None = None
+    retries: Retries | None = None
+    fault: Fault | None = None
+    headers: Headers = Headers()
+
+
+class VirtualService(Kind):
+    """The spec of a VirtualService."""
+
+    hosts: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = (MESH,)
+    http: tuple[HttpRoute, ...] = ()
+
+
+# The words of istio/istio pkg/config/validation/validation.go, supportedRetryOnPolicies.
+_RETRY_ON = frozenset(
+    {
+        *("5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx"),
+        *("refused-stream", "retriable-status-codes", "retriable-headers", "envoy-ratelimited"),
+        *("http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal", "resource-exhausted"),
+        "unavailable",
+    }
+)
+# Look-around, atomic groups, conditions, Python's own flags and comments, back references, possessive quantifiers,
+# and counts of more than 1,000.
+_NOT_RE2 = re.compile(r"\(\?(?:[=!>(#aLux]|<[=!]|P=)|\\[1-9Z]|[*+?}]\+|\{(?:\d+,)?\d{4,}")
+_GATEWAY = re.compile(r"(?:[a-z0-9][-a-z0-9]*/)?[a-z0-9][-a-z0-9.]*")
+
+
+def status_known(word: str) -> bool:
+    """Whether `word` is the number of an HTTP status that has a name."""
+    return word.isdecimal() and int(word) in set(HTTPStatus)
+
+
+def problems(spec: VirtualService) -> Iterator[Problem]:
+    """What Istio's webhook holds against `spec`."""
+    if not spec.hosts:
+        yield "hosts", "a virtual service must have at least one host"
+    if twice := repeated([host.lower() for host in spec.hosts]):
+        yield "hosts", f"{twice!r} stands there twice"
+    in_mesh = MESH in spec.gateways or not spec.gateways
+    for index, host in enumerate(spec.hosts):
+        yield from host_problems(f"hosts[{index}]", host)
+        if host == "*" and in_mesh:
+            yield (
+                f"hosts[{index}]",
+                'the host "*" is allowed at gateways only; name the gateways or the hosts',
+            )
+    for index, name in enumerate(spec.gateways):
+        if not _GATEWAY.fullmatch(name):
+            yield f"gateways[{index}]", f'{name!r} is no gateway; write "name", "namespace/name" or "mesh"'
+    if not spec.http:
+        yield (
+            "http",
+            "a virtual service must have at least one HTTP route (the local mesh has no tcp and tls routes)",
+        )
+    for index, route in enumerate(spec.http):
+        for path, why in _route_problems(route):
+            yield f"http[{index}].{path}", why
+
+
+def _route_problems(route: HttpRoute) -> Iterator[Problem]:
+    actions = [bool(route.route), route.redirect is not None, route.direct_response is not None]
+    if sum(actions) != 1:
+        yield "route", "a route needs exactly one of route, redirect and directResponse"
+    for name in ("fault", "rewrite", "retries", "timeout"):
+        if not route.route and getattr(route, name) is not None:
+            yield name, "it has no effect on a redirect or a direct response; remove it"
+    for index, match in enumerate(route.match):
+        for path, why in _match_problems(match):
+            yield f"match[{index}].{path}", why
+    for index, weighted in enumerate(route.route):
+        for path, why in _destination_problems(weighted.destination):
+            yield f"route[{index}].destination.{path}", why
+    if len(route.route) > 1 and not sum(weighted.weight for weighted in route.route):
+        yield "route", "the weights of the destinations add up to 0"
+    if route.retries is not None:
+        yield from _retry_problems(route.retries)
+    if route.fault is not None and route.fault.delay is None and route.fault.abort is None:
+        yield "fault", "a fault needs a delay or an abort"
+    yield from _rewrite_problems(route)
+
+
+def _match_problems(match: Match) -> Iterator[Problem]:
+    places = [("uri", match.uri), ("method", match.method), ("authority", match.authority)]
+    for name in ("headers", "without_headers", "query_params"):
+        field = {"without_headers": "withoutHeaders", "query_params": "queryParams"}.get(name, name)
+        for key, string in getattr(match, name).items():
+            places.append((f"{field}[{key}]", string))
+            if not key:
+                yield field, "a name must not be empty"
+    for place, string in places:
+        if string is None:
+            continue
+        given = [value for value in (string.exact, string.prefix, string.regex) if value is not None]
+        if len(given) > 1:
+            yield place, "only one of exact, prefix and regex can be given"
+        if not given and "[" not in place:
+            yield place, "one of exact, prefix and regex must be given"
+        if string.prefix == "":
+            yield f"{place}.prefix", "must not be empty"
+        if string.regex is not None:
+            yield from _regex_problems(f"{place}.regex", string.regex)
+
+
+def _regex_problems(field: str, regex: str) -> Iterator[Problem]:
+    """RE2 is stricter than Python; what only Python knows would make Envoy reject the whole configuration."""
+    try:
+        re.compile(regex)
+    except re.error as error:
+        yield field, f"{regex!r} is no regular expression: {error}"
+        return
+    if not regex:
+        yield field, "must not be empty"
+    if _NOT_RE2.search(regex):
+        yield (
+            field,
+            f"{regex!r} uses what Envoy's RE2 does not have (look-around, back references and the like)",
+        )
+
+
+def _destination_problems(destination: Destination) -> Iterator[Problem]:
+    yield from host_problems("host", destination.host, wildcard=False)
+    if destination.subset:
+        yield from label_problems("subset", destination.subset)
+
+
+def _retry_problems(retries: Retries) -> Iterator[Problem]:
+    idle = (
+        retries.per_try_timeout is None and not retries.retry_on and retries.retry_remote_localities is None
+    )
+    if retries.attempts == 0 and not idle:
+        yield "retries.attempts", "http retry policy configured when attempts are set to 0 (disabled)"
+    words = retries.retry_on.split(",") if retries.retry_on else []
+    for word in words:
+        if word not in _RETRY_ON and not status_known(word):
+            yield "retries.retryOn", f"{word!r} is not a valid retryOn policy"
+
+
+def _rewrite_problems(route: HttpRoute) -> Iterator[Problem]:
+    if (rewrite := route.rewrite) is not None:
+        if rewrite.uri and rewrite.uri_regex_rewrite:
+            yield "rewrite", "only one of uri and uriRegexRewrite can be given"
+        if not (rewrite.uri or rewrite.authority or rewrite.uri_regex_rewrite):
+            yield "rewrite", "one of uri, uriRegexRewrite and authority must be given"
+        if rewrite.uri_regex_rewrite:
+            yield from _regex_problems("rewrite.uriRegexRewrite.match", rewrite.uri_regex_rewrite.match)
+    if (redirect := route.redirect) is not None and not (
+        redirect.uri or redirect.authority or redirect.scheme or redirect.port
+    ):
+        yield "redirect", "one of uri, authority, scheme and port must be given"

@@ -1,0 +1,87 @@
+"""Child processes that die with the process that started them, even when that one is killed by SIGKILL.
+
+The kernel sends the death signal when the *thread* that forked ends (prctl(2), PR_SET_PDEATHSIG), so everything here
+must be called from a thread that lives as long as the mesh: the control loop runs in the main thread for that reason.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+
+def die_with_parent(parent: int) -> Callable[[], None]:
+    """A `preexec_fn`: the child is killed when its parent (process id `parent`) ends, also if it already has."""
+
+    def arrange() -> None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return arrange
+
+
+@dataclass(frozen=True)
+class Process:
+    """A started child; `pidfd` becomes readable when it ends, and names it without the danger of a reused id."""
+
+    name: str
+    child: subprocess.Popen[bytes]
+    pidfd: int
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.child.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended (negative: by that signal), or None while it runs."""
+        return self.child.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal; one that has ended is left alone."""
+        if self.child.poll() is None:
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    def reap(self) -> None:
+        """Kills it if it still runs, waits for its end and gives its handle back."""
+        self.signal(signal.SIGKILL)
+        self.child.wait()
+        os.close(self.pidfd)
+
+    def last_words(self) -> str:
+        """The last line it logged, or "" if it said nothing."""
+        try:
+            lines = self.log.read_text(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def start(name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> Process:
+    """Starts `argv` with exactly the environment `env`, standard output and error appended to `log`.
+
+    Raises:
+        OSError: the program is not there or may not be run.
+    """
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            argv,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            # Safe beside threads: it takes no lock and touches nothing but two system calls.
+            preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509
+        )
+    return Process(name, child, os.pidfd_open(child.pid), log)

@@ -1,0 +1,148 @@
+"""The mesh's Prometheus: a real one, that scrapes every sidecar and names the series as Istio's are named."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import bcrypt
+import yaml
+
+from harness.localmesh.errors import MeshError
+from harness.localmesh.process import Process, start
+from harness.localmesh.xds.model import Proxy
+
+STATS_PORT = 15090
+USER = "mesh"
+SCRAPE_INTERVAL = 0.5
+
+_PEER = (
+    "workload",
+    "workload_namespace",
+    "principal",
+    "app",
+    "version",
+    "canonical_service",
+    "canonical_revision",
+    "cluster",
+)
+_MAY_BE_UNKNOWN = (
+    *(f"{side}_{label}" for side in ("source", "destination") for label in _PEER),
+    "destination_service",
+    "destination_service_name",
+    "destination_service_namespace",
+    "request_protocol",
+    "response_code",
+    "response_flags",
+    "connection_security_policy",
+)
+
+
+def find() -> str:
+    """The path of the Prometheus program.
+
+    Raises:
+        MeshError: it is not on PATH.
+    """
+    found = shutil.which("prometheus")
+    if found is None:
+        raise MeshError(
+            "Prometheus is not on PATH: install Debian's package (apt-get install prometheus) or put the "
+            "program 'prometheus' of any 2.x release on PATH, then try again."
+        )
+    return found
+
+
+def run(
+    program: str, *, address: str, port: int, password: str, stats_token: str, directory: Path
+) -> Process:
+    """Starts Prometheus; its web API takes the user "mesh" and `password`.
+
+    Args:
+        program: the path of the program.
+        address: the loopback address to listen on.
+        port: the port, which must be free.
+        password: of the web API; only its bcrypt hash is written down.
+        stats_token: the bearer token that the sidecars' stats listeners ask for.
+        directory: holds its configuration, its data and its log.
+    """
+    directory.mkdir(mode=0o700)
+    # Cost 4, the lowest: the password is 256 random bits, and every query pays for the hash.
+    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=4)).decode()
+    _write(directory / "token", stats_token)
+    _write(directory / "web.yml", yaml.safe_dump({"basic_auth_users": {USER: hashed}}))
+    _write(directory / "prometheus.yml", yaml.safe_dump(configuration(directory)))
+    write_targets(directory, ())
+    argv = [
+        program,
+        f"--config.file={directory / 'prometheus.yml'}",
+        f"--web.config.file={directory / 'web.yml'}",
+        f"--web.listen-address={address}:{port}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        "--log.level=warn",
+    ]
+    return start("prometheus", argv, env={"PATH": os.environ.get("PATH", "")}, log=directory / "log")
+
+
+def configuration(directory: Path) -> dict[str, object]:
+    """What Prometheus is told to scrape, and how it renames what it gets.
+
+    Envoy's stats access logger puts `envoy_` before Istio's names, and leaves a label without a value empty where
+    Istio writes "unknown"; both are mended here.
+    """
+    unknown = [
+        {
+            "source_labels": ["__name__", label],
+            "regex": "istio_.+;",
+            "target_label": label,
+            "replacement": "unknown",
+        }
+        for label in _MAY_BE_UNKNOWN
+    ]
+    interval = f"{round(SCRAPE_INTERVAL * 1000)}ms"
+    return {
+        "global": {"scrape_interval": interval, "scrape_timeout": interval},
+        "scrape_configs": [
+            {
+                "job_name": "envoy-stats",
+                "metrics_path": "/stats/prometheus",
+                "authorization": {"credentials_file": str(directory / "token")},
+                "file_sd_configs": [{"files": [str(directory / "targets.json")]}],
+                "metric_relabel_configs": [
+                    {
+                        "source_labels": ["__name__"],
+                        "regex": "envoy_(istio_.+)",
+                        "target_label": "__name__",
+                        "replacement": "$1",
+                    },
+                    *unknown,
+                ],
+            }
+        ],
+    }
+
+
+def write_targets(directory: Path, proxies: Iterable[Proxy]) -> None:
+    """Tells Prometheus which sidecars there are; it takes a new list up within five seconds (its own interval)."""
+    targets = [
+        {
+            "targets": [f"{proxy.listen}:{STATS_PORT}"],
+            "labels": {
+                "namespace": proxy.workload.namespace,
+                "pod": proxy.workload.name,
+                "app": proxy.workload.labels.get("app", ""),
+            },
+        }
+        for proxy in proxies
+    ]
+    new = directory / ".targets.json"
+    _write(new, json.dumps(targets))
+    new.replace(directory / "targets.json")
+
+
+def _write(path: Path, text: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)

@@ -1,0 +1,68 @@
+"""Retry policies of routes.
+
+Source: istio/istio `pilot/pkg/networking/core/route/retry/retry.go`. Since Istio 1.24 the default does not retry a
+plain 503.
+"""
+
+from __future__ import annotations
+
+from harness.localmesh.kinds.istio.virtualservice import Retries, status_known
+from harness.localmesh.xds.model import Resource
+from harness.localmesh.xds.proto import duration, extension
+
+_DEFAULT_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
+_DEFAULT_ATTEMPTS = 2
+
+
+def retry_policy(retries: Retries | None) -> Resource | None:
+    """The policy for `retries` of a VirtualService, Istio's default for None, and no policy for 0 attempts."""
+    if retries is None:
+        retries = Retries(attempts=_DEFAULT_ATTEMPTS)
+    if not retries.attempts:
+        return None
+    policy: Resource = {
+        "num_retries": retries.attempts,
+        "host_selection_retry_max_attempts": "5",
+        **_conditions(retries.retry_on),
+    }
+    if retries.retry_ignore_previous_hosts is not False:
+        policy["retry_host_predicate"] = [_previous_hosts()]
+    if retries.per_try_timeout:
+        policy["per_try_timeout"] = duration(retries.per_try_timeout)
+    if retries.backoff:
+        policy["retry_back_off"] = {"base_interval": duration(retries.backoff)}
+    if retries.retry_remote_localities:
+        policy["retry_priority"] = _previous_priorities()
+    return policy
+
+
+def inbound_retry_policy() -> Resource:
+    """What a callee's sidecar retries towards its own program (since Istio 1.24)."""
+    return {"retry_on": "reset-before-request", "num_retries": 2}
+
+
+def _conditions(retry_on: str) -> Resource:
+    if not retry_on:
+        return {"retry_on": _DEFAULT_ON}
+    words = retry_on.split(",")
+    codes = [int(word) for word in words if status_known(word)]
+    others = [word for word in words if not status_known(word)]
+    if codes and "retriable-status-codes" not in others:
+        others.append("retriable-status-codes")
+    conditions: Resource = {"retry_on": ",".join(others)}
+    return {**conditions, "retriable_status_codes": codes} if codes else conditions
+
+
+def _previous_hosts() -> Resource:
+    return extension(
+        "envoy.retry_host_predicates.previous_hosts",
+        "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+    )
+
+
+def _previous_priorities() -> Resource:
+    return extension(
+        "envoy.retry_priorities.previous_priorities",
+        "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+        update_frequency=2,
+    )

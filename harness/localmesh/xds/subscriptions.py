@@ -1,0 +1,168 @@
+"""What Envoys have asked for and what they have: when to answer a discovery request, and with what. Pure but for time.
+
+Envoy's REST xDS is polled: it asks again as soon as it has an answer. A request that names the version which is
+current is therefore kept until there is another one, and the answer then arrives as fast as a push would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from harness.localmesh.xds.model import Resource, Snapshot
+
+CLUSTERS = "clusters"
+_AFTER_CLUSTERS = ("listeners", "routes")
+_WHOLE = (CLUSTERS, "listeners")
+_OFFERS = 5
+_OFFER_AGAIN = 1.0
+_PATIENCE = 1.0
+
+
+class DiscoveryRequest(msgspec.Struct, frozen=True):
+    """The part of a DiscoveryRequest that matters: who asks, for what, and what it has."""
+
+    class Node(msgspec.Struct, frozen=True):
+        """The Envoy that asks."""
+
+        id: str = ""
+
+    type_url: str = ""
+    version_info: str = ""
+    resource_names: tuple[str, ...] = ()
+    node: Node = msgspec.field(default_factory=Node)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The body of a DiscoveryResponse."""
+
+    version: str
+    body: bytes
+
+
+@dataclass
+class _Subscription:
+    """One subscription of one Envoy: the version it has confirmed; the one it was sent last, how often, and when."""
+
+    confirmed: str = ""
+    sent: str = ""
+    times: int = 0
+    sent_at: float = 0.0
+
+    def may_send(self, version: str, now: float) -> bool:
+        """Whether to offer `version`, once more or for the first time."""
+        return version != self.sent or self.times < _OFFERS or now >= self.sent_at + _OFFER_AGAIN
+
+    def send(self, version: str, now: float) -> None:
+        """Notes that `version` has been offered."""
+        self.times = self.times + 1 if version == self.sent else 1
+        self.sent, self.sent_at = version, now
+
+
+@dataclass
+class _Node:
+    content: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    subscriptions: dict[tuple[str, tuple[str, ...]], _Subscription] = field(default_factory=dict)
+    changed_at: float = 0.0
+
+
+class Subscriptions:
+    """Every Envoy's configuration and how far each has it."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, _Node] = {}
+
+    def set(self, node: str, snapshot: Snapshot, now: float) -> bool:
+        """Makes `snapshot` what that Envoy is to have; says whether that is anything new."""
+        content = {
+            kind: {name: msgspec.json.encode(resource) for name, resource in resources.items()}
+            for kind, resources in _sections(snapshot).items()
+        }
+        found = self._nodes.setdefault(node, _Node())
+        if found.content == content:
+            return False
+        found.content = content
+        found.changed_at = now
+        return True
+
+    def remove(self, node: str) -> None:
+        """Forgets an Envoy."""
+        self._nodes.pop(node, None)
+
+    def answer(self, kind: str, request: DiscoveryRequest, now: float) -> Answer | None:
+        """The answer to `request` for resources of `kind` ("clusters", "routes", ...); None: not yet.
+
+        Routes and listeners wait until the Envoy has confirmed its clusters (for at most a second, should it have
+        refused them), so that no route names a cluster it does not know. A version that it keeps refusing is offered
+        once a second only; not at once, because an Envoy that makes a cluster anew asks anew for its endpoints.
+        """
+        node = self._nodes.get(request.node.id)
+        if node is None:
+            return None
+        key = (kind, () if kind in _WHOLE else request.resource_names)
+        subscription = node.subscriptions.setdefault(key, _Subscription())
+        subscription.confirmed = request.version_info
+        resources = _chosen(node, kind, key[1])
+        version = _version(resources)
+        if not resources and kind not in _WHOLE:
+            return None
+        if version == request.version_info or self._waits(node, kind, now):
+            return None
+        if not subscription.may_send(version, now):
+            return None
+        subscription.send(version, now)
+        return Answer(version, _body(version, request.type_url, resources))
+
+    def behind(self) -> tuple[str, ...]:
+        """The Envoys that have not confirmed all they are to have, those that have not asked yet among them."""
+        return tuple(
+            name
+            for name, node in self._nodes.items()
+            if not node.subscriptions
+            or any(
+                subscription.confirmed != _version(_chosen(node, kind, names))
+                for (kind, names), subscription in node.subscriptions.items()
+                if kind in _WHOLE or _chosen(node, kind, names)
+            )
+        )
+
+    def _waits(self, node: _Node, kind: str, now: float) -> bool:
+        if kind not in _AFTER_CLUSTERS or now > node.changed_at + _PATIENCE:
+            return False
+        clusters = node.subscriptions.get((CLUSTERS, ()))
+        return clusters is None or clusters.confirmed != _version(_chosen(node, CLUSTERS, ()))
+
+
+def _sections(snapshot: Snapshot) -> dict[str, Mapping[str, Resource]]:
+    return {
+        CLUSTERS: snapshot.clusters,
+        "endpoints": snapshot.endpoints,
+        "listeners": snapshot.listeners,
+        "routes": snapshot.routes,
+        "secrets": snapshot.secrets,
+    }
+
+
+def _chosen(node: _Node, kind: str, names: tuple[str, ...]) -> list[bytes]:
+    resources = node.content.get(kind, {})
+    if kind in _WHOLE:
+        return list(resources.values())
+    return [resources[name] for name in names if name in resources]
+
+
+def _version(resources: list[bytes]) -> str:
+    return hashlib.sha256(b"\n".join(resources)).hexdigest()[:12]
+
+
+def _body(version: str, type_url: str, resources: list[bytes]) -> bytes:
+    return msgspec.json.encode(
+        {
+            "version_info": version,
+            "type_url": type_url,
+            "resources": [msgspec.Raw(item) for item in resources],
+        }
+    )

@@ -1,0 +1,124 @@
+"""What a fault acts on: pods, the target that selects them, and the scene that a target was resolved to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.changes import Manifest, Ref
+from harness.errors import HarnessError
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod as far as the harness needs to know it.
+
+    Attributes:
+        name: its name; a pod of a Deployment never gets a name again that another one had.
+        namespace: where it is.
+        uid: the one thing that tells a pod from its replacement.
+        labels: its labels.
+        ready: whether its condition Ready is True.
+        terminating: whether it was asked to end.
+        ip: its address, "" before it has one.
+        ports: the TCP ports that its containers declare, without those of the sidecar.
+        sidecar: whether a container or an init container (a native sidecar) is named istio-proxy.
+    """
+
+    name: str
+    namespace: str
+    uid: str
+    labels: Mapping[str, str] = field(hash=False)
+    ready: bool
+    terminating: bool
+    ip: str
+    ports: tuple[int, ...]
+    sidecar: bool
+
+    @property
+    def ref(self) -> Ref:
+        """Its name as an object of the cluster."""
+        return Ref("v1", "Pod", self.namespace, self.name)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Pod:
+        """The pod that a manifest from the API describes."""
+        meta, spec, status = manifest["metadata"], manifest["spec"], manifest.get("status") or {}
+        containers = [*(spec.get("initContainers") or ()), *spec["containers"]]
+        return cls(
+            name=meta["name"],
+            namespace=meta["namespace"],
+            uid=meta["uid"],
+            labels=meta.get("labels") or {},
+            ready=any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ()),
+            terminating="deletionTimestamp" in meta,
+            ip=status.get("podIP", ""),
+            ports=tuple(
+                port["containerPort"]
+                for container in containers
+                if container["name"] != "istio-proxy"
+                for port in container.get("ports") or ()
+                if port.get("protocol", "TCP") == "TCP"
+            ),
+            sidecar=any(container["name"] == "istio-proxy" for container in containers),
+        )
+
+
+@dataclass(frozen=True)
+class Target:
+    """The pods an experiment is about: those in `namespace` that carry `selector` (default `{"app": app}`).
+
+    Raises:
+        HarnessError: the selector is empty, which would mean every pod of the namespace.
+    """
+
+    app: str
+    namespace: str = "default"
+    selector: Mapping[str, str] | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        if not self.app or not self.namespace or (self.selector is not None and not self.selector):
+            raise HarnessError(
+                f"The target {self} selects everything; give it an app, a namespace and labels."
+            )
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.app}"
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels that every pod of the target carries."""
+        return {"app": self.app} if self.selector is None else self.selector
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a target was resolved to.
+
+    Attributes:
+        target: what was asked for.
+        pods: ready pods, none of them terminating.
+        run: the name of the run; it is part of the names of the objects that a fault creates.
+        seed: of every random choice.
+
+    Raises:
+        HarnessError: there is no pod, or one that is not ready or is terminating.
+    """
+
+    target: Target
+    pods: tuple[Pod, ...]
+    run: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not self.pods:
+            labels = ",".join(f"{name}={value}" for name, value in self.target.labels.items())
+            raise HarnessError(
+                f"No ready pod in namespace {self.target.namespace} carries {labels}; "
+                f"look at `kubectl get pods -n {self.target.namespace} -l {labels}`."
+            )
+        for pod in self.pods:
+            if not pod.ready or pod.terminating:
+                raise HarnessError(
+                    f"Pod {pod.namespace}/{pod.name} is not ready; resolve {self.target} again."
+                )

@@ -1,0 +1,275 @@
+"""From the journal to a verdict, purely: the same journal always gives the same judgement.
+
+How the stated error is kept. Let `alpha` be 1 - confidence. Each of the two definite verdicts may be wrong
+with at most the probability `alpha`, whatever the true share of good events is (events taken as
+independent), although the counts are looked at again and again:
+
+- VIOLATED is tested at looks that were fixed beforehand: when an SLO has counted 25, 50, 100, ... events,
+and at the end. The k-th look uses an exact upper bound at the level alpha / (k (k + 1)); all levels together
+are alpha (union bound). - HELD is tested at most twice: when the planned number of events is reached, and
+when the time is up. Both moments depend on the number of events only, never on how many were good. The
+levels are alpha / 2 and alpha / 6. - Between looks nothing is decided, and a decision once taken stands.
+
+An objective of 1.0 has no such error for VIOLATED: one bad event contradicts "every". Its HELD says how many
+events were seen, and which share could still be bad unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from harness import counts as statistics
+from harness import journal
+from harness.counts import Counts
+from harness.journal import Event, Objective, select
+
+_FIRST_LOOK = 25
+_EVIDENCE_CONFIDENCE = 0.999
+
+
+class Verdict(IntEnum):
+    """Ordered so that the worst of several is their maximum."""
+
+    HELD = 0
+    INCONCLUSIVE = 1
+    VIOLATED = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one objective in one phase; `interval` is the one of the run's confidence."""
+
+    slo: str
+    phase: str
+    at_least: float
+    counts: Counts | None
+    interval: tuple[float, float] | None
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict of a run, why, on what numbers, and what proved the fault."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+    evidence: str = ""
+
+
+def merge(judgements: Iterable[Judgement]) -> Judgement:
+    """The judgement over several: the worst verdict, everything that was found. Of none: INCONCLUSIVE."""
+    every = tuple(judgements)
+    if not every:
+        return Judgement(Verdict.INCONCLUSIVE, ("nothing was judged",))
+    return Judgement(
+        max(one.verdict for one in every),
+        tuple(reason for one in every for reason in one.reasons),
+        tuple(finding for one in every for finding in one.findings),
+        "; ".join(dict.fromkeys(one.evidence for one in every if one.evidence)),
+    )
+
+
+def assess(objective: Objective, counted: Sequence[Counts], *, confidence: float, ended: bool) -> Verdict:
+    """What the growing counts of one phase say about an objective; INCONCLUSIVE while they do not tell.
+
+    `counted` is every count so far, in order, so that the looks are the same for whoever asks again; `ended`
+    says that the last one was taken when the time was up. See the module for the error that is kept.
+    """
+    if objective.at_least >= 1.0:
+        return _assess_every(objective, counted)
+    alpha, violated_looks, held_looks, next_look = 1.0 - confidence, 0, 0, _FIRST_LOOK
+    for index, counts in enumerate(counted):
+        last = ended and index == len(counted) - 1 and counts.total > 0
+        if counts.total >= next_look or last:
+            violated_looks += 1
+            if statistics.upper(counts, statistics.spend(alpha, violated_looks)) < objective.at_least:
+                return Verdict.VIOLATED
+            while next_look <= counts.total:
+                next_look *= 2
+        if (held_looks == 0 and counts.total >= objective.planned) or last:
+            held_looks += 1
+            if statistics.lower(counts, statistics.spend(alpha, held_looks)) >= objective.at_least:
+                return Verdict.HELD
+    return Verdict.INCONCLUSIVE
+
+
+def judge(events: Sequence[Event]) -> Judgement:
+    """The judgement of a run from its journal.
+
+    HELD needs everything: evidence of the fault as asked, every objective held while it was observed, and
+    recovery in time. VIOLATED needs a violation and the evidence: without it the fault cannot be blamed. All
+    else is INCONCLUSIVE.
+    """
+    every = tuple(events)
+    started = next(iter(select(every, journal.RunStarted)), None)
+    if started is None:
+        return Judgement(Verdict.INCONCLUSIVE, ("the journal holds no run",))
+    findings = _findings(started, every)
+    breaches = tuple(map(_breach, select(every, journal.GuardrailBreached)))
+    proof, seen = _evidence(every, breached=bool(breaches))
+    too_late, unproven = _recovery(started, every)
+    violations = (*_reasons(findings, Verdict.VIOLATED), *breaches, *too_late)
+    if not seen:
+        blame = tuple(f"{violation}, but the fault cannot be blamed for it" for violation in violations)
+        stops = (*(_obstacles(every) or (proof,)), *blame)
+        return Judgement(Verdict.INCONCLUSIVE, tuple(dict.fromkeys(stops)), findings, proof)
+    if violations:
+        return Judgement(Verdict.VIOLATED, (*violations, *_obstacles(every), *unproven), findings, proof)
+    doubts = (*_obstacles(every), *_reasons(findings, Verdict.INCONCLUSIVE), *unproven)
+    if doubts:
+        return Judgement(Verdict.INCONCLUSIVE, tuple(dict.fromkeys(doubts)), findings, proof)
+    return Judgement(Verdict.HELD, _reasons(findings, Verdict.HELD), findings, proof)
+
+
+def describe(objective: Objective, counts: Counts, confidence: float) -> str:
+    """The counts, what they say about the true share, and what was promised, as one phrase."""
+    if counts.total == 0:
+        return f"{objective.name}: no event was counted, so nothing can be said about it"
+    low, high = statistics.interval(counts, confidence)
+    promised = "every one" if objective.at_least >= 1.0 else f"{100 * objective.at_least:.6g} %"
+    return (
+        f"{objective.name}: {counts.good:,} of {counts.total:,} good = {100 * counts.good / counts.total:.4g} %"
+        f" ({100 * low:.5g} to {100 * high:.5g} % at {100 * confidence:g} % confidence), promised {promised}"
+    )
+
+
+def _assess_every(objective: Objective, counted: Sequence[Counts]) -> Verdict:
+    if any(counts.bad for counts in counted):
+        return Verdict.VIOLATED
+    return Verdict.HELD if counted and counted[-1].total >= objective.planned else Verdict.INCONCLUSIVE
+
+
+def _findings(started: journal.RunStarted, events: tuple[Event, ...]) -> tuple[Finding, ...]:
+    counted = select(events, journal.Counted)
+    ended = {event.phase for event in select(events, journal.PhaseEnded)}
+    findings = []
+    for objective in started.objectives:
+        mine = [event for event in counted if event.slo == objective.name]
+        observed = [event for event in mine if event.phase == "observe"]
+        findings.append(_observed(objective, observed, started.confidence, ended="observe" in ended))
+        recovered = [event for event in mine if event.phase == "recover"]
+        if recovered and (finding := _after(objective, recovered[-1], started.confidence)):
+            findings.append(finding)
+    return tuple(findings)
+
+
+def _observed(
+    objective: Objective, events: Sequence[journal.Counted], confidence: float, *, ended: bool
+) -> Finding:
+    counted = [counts for event in events if (counts := _counts(event)) is not None]
+    if not counted or _counts(events[-1]) is None:
+        why = f" ({events[-1].missing})" if events and events[-1].missing else ""
+        reason = f"{objective.name}: could not be counted while the fault was observed{why}"
+        return Finding(
+            objective.name, "observe", objective.at_least, None, None, Verdict.INCONCLUSIVE, reason
+        )
+    verdict = assess(objective, counted, confidence=confidence, ended=ended)
+    reason = describe(objective, counted[-1], confidence)
+    if verdict is Verdict.INCONCLUSIVE:
+        reason += _lack(objective, counted[-1], confidence)
+    return _finding(objective, "observe", counted[-1], confidence, verdict=verdict, reason=reason)
+
+
+def _after(objective: Objective, event: journal.Counted, confidence: float) -> Finding | None:
+    """The recover phase is too short to prove an objective; it can only contradict it."""
+    counts = _counts(event)
+    if counts is None or counts.total == 0:
+        return None
+    bad = statistics.upper(counts, 1.0 - confidence) < objective.at_least
+    verdict = Verdict.VIOLATED if bad else Verdict.HELD
+    reason = describe(objective, counts, confidence)
+    return _finding(objective, "recover", counts, confidence, verdict=verdict, reason=reason)
+
+
+def _finding(
+    objective: Objective, phase: str, counts: Counts, confidence: float, *, verdict: Verdict, reason: str
+) -> Finding:
+    bounds = statistics.interval(counts, confidence)
+    return Finding(objective.name, phase, objective.at_least, counts, bounds, verdict, f"{reason} [{phase}]")
+
+
+def _counts(event: journal.Counted) -> Counts | None:
+    return None if event.good is None or event.total is None else Counts(event.good, event.total)
+
+
+def _lack(objective: Objective, counts: Counts, confidence: float) -> str:
+    if counts.total < objective.planned:
+        return f"; only {counts.total:,} events, {objective.planned:,} are needed to tell"
+    if objective.at_least < 1.0 and counts.good / counts.total > objective.at_least:
+        more = statistics.needed(objective.at_least, confidence=confidence, allow_bad=counts.bad)
+        return f"; too close to tell, {more:,} events with as few failures would be needed"
+    return "; too close to tell"
+
+
+def _reasons(findings: Sequence[Finding], verdict: Verdict) -> tuple[str, ...]:
+    return tuple(finding.reason for finding in findings if finding.verdict is verdict)
+
+
+def _breach(event: journal.GuardrailBreached) -> str:
+    return f"guardrail {event.slo} breached: {Counts(event.good, event.total)} good, reverted at once"
+
+
+def _obstacles(events: tuple[Event, ...]) -> tuple[str, ...]:
+    """Why the run itself was not sound, whatever its counts say."""
+    stops = tuple(event.reason for event in select(events, journal.Stopped))
+    failed = tuple(
+        f"could not be undone: {what}" for event in select(events, journal.Reverted) for what in event.failed
+    )
+    loads = select(events, journal.LoadReported)
+    silent = ("the load generator sent no request",) if loads and loads[-1].sent == 0 else ()
+    return (*stops, *failed, *silent)
+
+
+def _evidence(events: tuple[Event, ...], *, breached: bool) -> tuple[str, bool]:
+    """What the evidence shows, and whether it is what was asked for."""
+    resolved = select(events, journal.Resolved)
+    if not resolved or not select(events, journal.Injected):
+        return "no fault was injected", False
+    if resolved[0].evidence == "none":
+        return "no fault, so none", True
+    if resolved[0].evidence == "replaced":
+        return _replaced(select(events, journal.ReplacedSeen))
+    shares = [event for event in select(events, journal.ShareSeen) if event.phase == "observe"]
+    return _share(resolved[0].asked_percent, shares[-1] if shares else None, breached=breached)
+
+
+def _share(asked: float, seen: journal.ShareSeen | None, *, breached: bool) -> tuple[str, bool]:
+    if seen is None or seen.total == 0:
+        return f"asked {asked:g} %, but no request reached the target, so the fault hit nothing", False
+    low, high = statistics.interval(Counts(seen.hits, seen.total), _EVIDENCE_CONFIDENCE)
+    text = f"asked {asked:g} %, seen {100 * seen.hits / seen.total:.3g} % of {seen.total:,} requests at the target"
+    as_asked = low <= asked / 100 <= high
+    if as_asked or (breached and seen.hits):  # a breach cuts the ramp-up of the fault short
+        return text, True
+    return (
+        f"{text} ({100 * low:.3g} to {100 * high:.3g} % at {100 * _EVIDENCE_CONFIDENCE:g} % confidence)",
+        False,
+    )
+
+
+def _replaced(seen: Sequence[journal.ReplacedSeen]) -> tuple[str, bool]:
+    if not seen:
+        return "whether the pods were killed was not seen", False
+    last = seen[-1]
+    text = f"{len(last.gone)} of {len(last.asked)} pods gone, {last.ready} of {last.before} ready"
+    return text, set(last.gone) == set(last.asked)
+
+
+def _recovery(
+    started: journal.RunStarted, events: tuple[Event, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Reasons for VIOLATED, and reasons for INCONCLUSIVE, that recovery gives."""
+    last = next(iter(reversed(select(events, journal.Recovered))), None)
+    if last is None:
+        return (), ("recovery was not observed",)
+    limit = f"{started.recover_within:g} s"
+    if last.seconds is None:
+        reason = f"not recovered within {limit} of the end of the fault: {last.amiss}"
+        return ((), (reason,)) if last.blameless else ((reason,), ())
+    if last.seconds > started.recover_within:
+        return (f"recovered after {last.seconds:.1f} s, promised {limit}",), ()
+    return (), ()

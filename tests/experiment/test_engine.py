@@ -1,0 +1,275 @@
+"""A run from its start to its verdict against a small world at the wire, with real traffic from locust."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from harness import journal as log
+from harness.changes import ABSENT, Edit, Patch, Ref
+from harness.cluster import Cluster
+from harness.experiment import Experiment, Mesh, run
+from harness.faults import Abort, BlastRadius, Nothing, PodKill, Target
+from harness.journal import Journal, select
+from harness.ledger import Ledger
+from harness.load import Load
+from harness.prometheus import Prometheus
+from harness.slo import SLO, availability, mtls_share, plaintext_refused
+from harness.verdict import Verdict
+
+TARGET = Target("payments", "shop")
+UP = SLO("availability", availability("payments", "shop"), at_least=0.95)
+ENCRYPTED = SLO("mTLS", mtls_share("payments", "shop"), at_least=1.0, enough=50)
+REFUSED = SLO("plaintext refused", plaintext_refused(TARGET, 8080), at_least=1.0, enough=6)
+NO_RETRIES = Patch(
+    Ref("networking.istio.io/v1", "VirtualService", "shop", "payments"),
+    (Edit(("spec", "http", 0, "retries"), ABSENT),),
+)
+PERMISSIVE = Patch(
+    Ref("security.istio.io/v1", "PeerAuthentication", "shop", "payments"),
+    (Edit(("spec", "mtls", "mode"), "PERMISSIVE"),),
+)
+
+
+def experiment(fault, **fields):
+    """An experiment on payments with quick limits."""
+    values = {
+        "hypothesis": [UP],
+        "target": TARGET,
+        "fault": fault,
+        "load": Load("browse", rate=200),
+        "blast_radius": BlastRadius(max_pods=3, seconds=20),
+        "recover_within": 4.0,
+        "observe": 4.0,
+    }
+    return Experiment(**(values | fields))
+
+
+@pytest.fixture
+def perform(world, write_kubeconfig, tmp_path, monkeypatch):
+    """Runs an experiment in the world; gives the judgement and the journal."""
+
+    def perform(chosen, *, weaken=(), prometheus_url=None, patience=3.0, entry_url=None):
+        timeout = 0.5 if world.prometheus == "hang" else 5.0
+        prometheus = Prometheus(prometheus_url or world.prometheus_url, timeout=timeout)
+        with (
+            Cluster.connect(write_kubeconfig(world.api.url)) as cluster,
+            Journal(tmp_path / "run.jsonl") as journal,
+        ):
+            judgement = run(
+                chosen,
+                Mesh(cluster, entry_url or world.entry_url, prometheus, patience),
+                name="test",
+                run_id="run-1",
+                seed=3,
+                journal=journal,
+                ledger=Ledger(tmp_path / "ledger"),
+                weaken=weaken,
+            )
+        prometheus.close()
+        return judgement, log.read(journal.path)
+
+    return perform
+
+
+def phases(events):
+    """The phases that were begun, in order."""
+    return [event.phase for event in select(events, log.PhaseStarted)]
+
+
+def test_retries_hide_a_failing_callee(world, perform):
+    """The fault bites as asked, the promise holds, and the mesh is as it was before."""
+    before = world.api.state()
+    judgement, events = perform(experiment(Abort(503, 30)))
+    assert judgement.verdict is Verdict.HELD, judgement
+    assert "asked 30 %, seen" in judgement.evidence
+    assert phases(events) == ["resolve", "gate", "inject", "observe", "revert", "recover"]
+    assert world.api.state() == before
+    (sent,) = select(events, log.LoadReported)
+    assert sent.sent > 100
+
+
+def test_without_retries_the_same_fault_violates_the_promise(world, perform):
+    """The control turns the verdict red, and the policy is restored."""
+    before = world.api.state()
+    judgement, events = perform(experiment(Abort(503, 30)), weaken=[NO_RETRIES])
+    assert judgement.verdict is Verdict.VIOLATED, judgement
+    assert select(events, log.Weakened)[0].changes == ("patch VirtualService shop/payments",)
+    assert world.api.state() == before
+
+
+def test_a_breached_guardrail_reverts_at_once(world, perform):
+    """Long before the time is up the fault is gone again."""
+    # The promise alone would be watched for the whole time: 4,000 events are planned.
+    patient = SLO("availability", UP.sli, at_least=0.001, enough=100_000)
+    chosen = experiment(
+        Abort(503, 90),
+        hypothesis=[patient],
+        guardrails=[SLO("guardrail", UP.sli, at_least=0.9)],
+        observe=15.0,
+    )
+    began = time.monotonic()
+    judgement, events = perform(chosen, weaken=[NO_RETRIES])
+    assert judgement.verdict is Verdict.VIOLATED, judgement
+    assert select(events, log.GuardrailBreached)
+    assert time.monotonic() - began < 12
+
+
+def test_a_killed_pod_is_proven_by_its_uid_and_recovery_is_timed(world, perform):
+    """The window holds the moment of the kill, and the replacement is seen."""
+    judgement, events = perform(experiment(PodKill(1)))
+    assert judgement.verdict is Verdict.HELD, judgement
+    assert judgement.evidence == "1 of 1 pods gone, 3 of 3 ready"
+    injected = select(events, log.Injected)[0].at
+    observed = [event for event in select(events, log.Counted) if event.phase == "observe"]
+    assert observed[0].start < injected
+    assert select(events, log.Recovered)[0].seconds < 2.0
+
+
+def test_a_pod_that_does_not_come_back_is_a_violation(world, perform):
+    """The promise includes recovery."""
+    world.replaces = False
+    judgement, _ = perform(experiment(PodKill(1), recover_within=1.0))
+    assert judgement.verdict is Verdict.VIOLATED, judgement
+    assert "2 of 3 pods ready" in " ".join(judgement.reasons)
+
+
+def test_enforced_mutual_tls_holds_and_permissive_violates_it(world, perform):
+    """Plaintext to each pod is refused under STRICT; the control is caught by the first answer."""
+    chosen = experiment(Nothing(), hypothesis=[ENCRYPTED, REFUSED])
+    judgement, events = perform(chosen)
+    assert judgement.verdict is Verdict.HELD, judgement
+    assert select(events, log.Probed)[-1].refused >= 6
+    judgement, _ = perform(chosen, weaken=[PERMISSIVE])
+    assert judgement.verdict is Verdict.VIOLATED, judgement
+    assert any("plaintext refused" in reason for reason in judgement.reasons)
+
+
+def test_a_fault_that_does_not_bite_is_inconclusive_though_all_looks_well(world, perform):
+    """No evidence, no verdict."""
+    world.deaf = True
+    judgement, events = perform(experiment(Abort(503, 30)), patience=1.0)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "asked 30 %, seen 0 %" in judgement.reasons[0]
+    assert "observe" not in phases(events)
+
+
+def test_without_traffic_nothing_is_injected(world, perform):
+    """The gate is not met, and says why."""
+    world.silent = True
+    judgement, events = perform(experiment(Abort(503, 30)), patience=1.0)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "no traffic for availability" in judgement.reasons[0]
+    assert not select(events, log.Injected)
+    assert not [request for request in world.api.writes() if "envoyfilters" in request.path]
+
+
+def test_a_load_generator_that_dies_is_inconclusive_with_its_last_words(world, perform, tmp_path):
+    """A profile that cannot be loaded ends locust; its log says why."""
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit('no such shop')\n")
+    judgement, _ = perform(experiment(Nothing(), load=Load(str(broken), rate=10)))
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "no such shop" in judgement.reasons[0]
+
+
+def test_a_promise_that_is_broken_already_is_not_tested(world, perform):
+    """Whoever is down without a fault learns nothing from one."""
+    world.broken = 0.5
+    judgement, events = perform(experiment(Abort(503, 30)))
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "already violated" in judgement.reasons[0]
+    assert not select(events, log.Injected)
+
+
+@pytest.mark.parametrize("state", ["hang", "500", "html", "empty", "nan", "refused"])
+def test_a_prometheus_that_does_not_tell_is_inconclusive_and_never_held(world, perform, state):
+    """Not answering, errors, other pages, no data and NaN: each is a reason, none is zero."""
+    world.prometheus = state
+    url = None
+    if state == "refused":
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            url = f"http://user:geheim@127.0.0.1:{taken.getsockname()[1]}"
+    judgement, events = perform(experiment(Abort(503, 30)), prometheus_url=url, patience=1.0)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    expected = {
+        "hang": "does not answer",
+        "500": "refused the query",
+        "html": "not as Prometheus does",
+        "empty": "has no samples",
+        "nan": "NaN",
+        "refused": "does not answer",
+    }
+    assert expected[state] in judgement.reasons[0]
+    assert "geheim" not in " ".join(judgement.reasons)
+    assert not select(events, log.Injected)
+
+
+def test_a_prometheus_that_goes_away_while_the_fault_is_in_force_reverts_it(world, perform):
+    """Flying blind is no reason to leave a fault behind."""
+    before = world.api.state()
+
+    def blind():
+        deadline = time.monotonic() + 15
+        while "EnvoyFilter" not in str(list(world.api.objects)) and time.monotonic() < deadline:
+            if any("envoyfilters" in path for path in list(world.api.objects)):
+                break
+            time.sleep(0.02)
+        world.prometheus = "500"
+
+    thread = threading.Thread(target=blind)
+    thread.start()
+    judgement, events = perform(experiment(Abort(503, 30)))
+    thread.join()
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "refused the query" in " ".join(judgement.reasons)
+    assert select(events, log.Reverted)
+    assert world.api.state() == before
+
+
+def test_an_empty_target_is_refused_before_anything_is_written(world, perform):
+    """The reason names the target."""
+    judgement, _ = perform(experiment(Abort(503, 30), target=Target("nobody", "shop")))
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "nobody" in judgement.reasons[0]
+    assert world.api.writes() == []
+
+
+def test_too_wide_a_fault_is_refused_before_anything_is_written(world, perform):
+    """The limit is checked before the first write, even before the policy is weakened."""
+    chosen = experiment(Abort(503, 30), blast_radius=BlastRadius(max_pods=1))
+    judgement, _ = perform(chosen, weaken=[NO_RETRIES])
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert world.api.writes() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_undoes_everything_and_ends_the_run(world, perform, tmp_path, number):
+    """Whoever ends the harness gets the mesh back as it was."""
+    before = world.api.state()
+    inherited = signal.getsignal(number)
+
+    def interrupt():
+        deadline = time.monotonic() + 15
+        while (
+            not any("envoyfilters" in path for path in list(world.api.objects))
+            and time.monotonic() < deadline
+        ):
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt, match=number.name):
+        perform(experiment(Abort(503, 30), observe=15.0), weaken=[NO_RETRIES])
+    thread.join()
+    assert world.api.state() == before
+    assert signal.getsignal(number) is inherited
+    assert [stop.reason for stop in select(log.read(tmp_path / "run.jsonl"), log.Stopped)] == [
+        f"interrupted by {number.name}"
+    ]

@@ -1,0 +1,235 @@
+"""Deployments, ReplicaSets, pods and endpoint slices, without any process."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.localmesh import controllers
+from harness.localmesh.api.resources import (
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    NAMESPACES,
+    PODS,
+    REPLICA_SETS,
+    SERVICES,
+)
+from harness.localmesh.store import Store
+
+
+def deployment(replicas=3, version="v1", strategy=None):
+    """A Deployment as admission completes it."""
+    template = {
+        "metadata": {"labels": {"app": "web", "version": version}},
+        "spec": {
+            "containers": [{"name": "web", "image": "x", "ports": [{"name": "http", "containerPort": 8080}]}]
+        },
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "strategy": strategy or {"type": "RollingUpdate", "rollingUpdate": {}},
+            "template": template,
+        },
+    }
+
+
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web", "namespace": "default"},
+    "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
+}
+
+
+class Cluster:
+    """A store with its controllers, and a kubelet that starts nothing."""
+
+    def __init__(self):
+        self.store = Store()
+        self.store.create(
+            NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
+        )
+        self.chance = random.Random(1)
+        self.addresses = 0
+
+    def settle(self, *, ready=True, limit=50):
+        """Lets everything come to rest; new pods become ready, deleted ones end."""
+        for _ in range(limit):
+            before = self.store.revision
+            controllers.reconcile(self.store, self.chance)
+            for pod in self.store.list(PODS):
+                self._keep(pod, ready)
+            if self.store.revision == before:
+                return
+        raise AssertionError("the controllers do not come to rest")
+
+    def step(self):
+        """One turn of the controllers, and of nothing else."""
+        controllers.reconcile(self.store, self.chance)
+
+    def make_ready(self, pod):
+        """Says that the pod serves."""
+        self.addresses += 1
+        address = f"127.1.{self.addresses // 250}.{self.addresses % 250 + 1}"
+        status = {"podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
+        self.store.update(
+            PODS, "default", pod["metadata"]["name"], lambda old: {**old, "status": status}, section="status"
+        )
+
+    def pods(self, **labels):
+        """The pods with these labels."""
+        return [p for p in self.store.list(PODS) if labels.items() <= p["metadata"]["labels"].items()]
+
+    def _keep(self, pod, ready):
+        metadata = pod["metadata"]
+        if "deletionTimestamp" in metadata:
+            self.store.remove(PODS, "default", metadata["name"], metadata["uid"])
+        elif ready and "status" not in pod:
+            self.make_ready(pod)
+
+
+@pytest.fixture
+def cluster():
+    """An empty cluster."""
+    return Cluster()
+
+
+def test_a_deployment_becomes_as_many_pods_as_it_asks_for(cluster):
+    """One ReplicaSet with the template's hash, and its pods carry the hash too."""
+    cluster.store.create(DEPLOYMENTS, deployment(3))
+    cluster.settle()
+    (replica_set,) = cluster.store.list(REPLICA_SETS)
+    hashed = replica_set["metadata"]["labels"]["pod-template-hash"]
+    assert len(cluster.pods(**{"pod-template-hash": hashed})) == 3
+    status = cluster.store.get(DEPLOYMENTS, "default", "web")["status"]
+    assert (status["readyReplicas"], status["updatedReplicas"]) == (3, 3)
+    assert status["conditions"][0] | {"status": "True"} == status["conditions"][0]
+
+
+def test_a_killed_pod_is_replaced_by_one_with_another_uid(cluster):
+    """The count is kept, the individual is not."""
+    cluster.store.create(DEPLOYMENTS, deployment(3))
+    cluster.settle()
+    before = {pod["metadata"]["uid"] for pod in cluster.pods()}
+    cluster.store.delete(PODS, "default", cluster.pods()[0]["metadata"]["name"], grace=0)
+    cluster.settle()
+    after = {pod["metadata"]["uid"] for pod in cluster.pods()}
+    assert len(after) == 3
+    assert len(after - before) == 1
+
+
+def test_scaling_down_takes_pods_that_do_not_serve_first(cluster):
+    """A pod that serves is not given up for one that does not."""
+    cluster.store.create(DEPLOYMENTS, deployment(3))
+    cluster.step()
+    cluster.step()
+    serving = cluster.pods()[0]
+    cluster.make_ready(serving)
+    cluster.store.update(
+        DEPLOYMENTS, "default", "web", lambda old: {**old, "spec": {**old["spec"], "replicas": 1}}
+    )
+    cluster.settle()
+    assert [pod["metadata"]["uid"] for pod in cluster.pods()] == [serving["metadata"]["uid"]]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 6), st.sampled_from(["0%", "25%", 0, 1, 2]), st.sampled_from(["0%", "25%", 0, 1, 2]))
+def test_a_rolling_update_keeps_to_its_bounds_and_comes_to_an_end(replicas, surge, unavailable):
+    """At no step are there more pods than the surge allows, nor fewer ready ones than the wanted minus the rest."""
+    cluster = Cluster()
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
+    cluster.store.create(DEPLOYMENTS, deployment(replicas, strategy=rolling))
+    cluster.settle()
+    new = deployment(replicas, "v2", rolling)["spec"]
+    cluster.store.update(DEPLOYMENTS, "default", "web", lambda old: {**old, "spec": new})
+    more, fewer = _bounds(replicas, surge, unavailable)
+    for _ in range(200):
+        cluster.step()
+        live = [pod for pod in cluster.pods() if "deletionTimestamp" not in pod["metadata"]]
+        assert len(live) <= replicas + more
+        assert sum("status" in pod for pod in live) >= replicas - fewer
+        waiting = [pod for pod in live if "status" not in pod]
+        if waiting:
+            cluster.make_ready(waiting[0])
+        elif len(cluster.pods(version="v2")) == len(live) == replicas:
+            return
+    raise AssertionError("the rollout does not end")
+
+
+def _bounds(replicas, surge, unavailable):
+    up = -(-int(surge[:-1]) * replicas // 100) if isinstance(surge, str) else surge
+    down = (
+        int(unavailable[:-1]) * replicas // 100
+        if isinstance(unavailable, str)
+        else min(unavailable, replicas)
+    )
+    return (up, down) if up or down else (0, 1)
+
+
+def test_recreate_starts_nothing_before_the_old_pods_are_gone(cluster):
+    """Two versions never run side by side."""
+    cluster.store.create(DEPLOYMENTS, deployment(2, strategy={"type": "Recreate"}))
+    cluster.settle()
+    spec = deployment(2, "v2", {"type": "Recreate"})["spec"]
+    cluster.store.update(DEPLOYMENTS, "default", "web", lambda old: {**old, "spec": spec})
+    for _ in range(10):
+        cluster.step()
+        assert not cluster.pods(version="v2") or not cluster.pods(version="v1")
+        for pod in cluster.pods(version="v1"):
+            metadata = pod["metadata"]
+            if "deletionTimestamp" in metadata:
+                cluster.store.remove(PODS, "default", metadata["name"], metadata["uid"])
+    assert len(cluster.pods(version="v2")) == 2
+
+
+def test_endpoint_slices_follow_readiness(cluster):
+    """A pod is an endpoint once it has an address, and a ready one while it serves."""
+    cluster.store.create(SERVICES, SERVICE)
+    cluster.store.create(DEPLOYMENTS, deployment(2))
+    cluster.settle(ready=False)
+    assert cluster.store.list(ENDPOINT_SLICES) == ()
+    cluster.settle()
+    (found,) = cluster.store.list(ENDPOINT_SLICES)
+    assert [endpoint["conditions"]["ready"] for endpoint in found["endpoints"]] == [True, True]
+    assert found["ports"] == [{"name": "http", "port": 8080, "protocol": "TCP"}]
+    assert found["metadata"]["labels"] == {"kubernetes.io/service-name": "web"}
+
+
+def test_a_pod_that_is_being_deleted_is_no_ready_endpoint(cluster):
+    """It is marked as terminating and gets no new requests."""
+    cluster.store.create(SERVICES, SERVICE)
+    cluster.store.create(DEPLOYMENTS, deployment(2))
+    cluster.settle()
+    victim = cluster.pods()[0]["metadata"]["name"]
+    cluster.store.delete(PODS, "default", victim, grace=30)
+    cluster.step()
+    (found,) = cluster.store.list(ENDPOINT_SLICES)
+    states = {endpoint["targetRef"]["name"]: endpoint["conditions"] for endpoint in found["endpoints"]}
+    assert states[victim] == {"ready": False, "serving": False, "terminating": True}
+    assert sum(state["ready"] for state in states.values()) == 1
+
+
+def test_slices_of_a_deleted_service_are_gone(cluster):
+    """Endpoints do not outlive their Service."""
+    cluster.store.create(SERVICES, SERVICE)
+    cluster.store.create(DEPLOYMENTS, deployment(1))
+    cluster.settle()
+    cluster.store.delete(SERVICES, "default", "web")
+    cluster.settle()
+    assert cluster.store.list(ENDPOINT_SLICES) == ()
+
+
+def test_deleting_a_deployment_takes_its_pods_along(cluster):
+    """ReplicaSet and pods go after their owner."""
+    cluster.store.create(DEPLOYMENTS, deployment(3))
+    cluster.settle()
+    cluster.store.delete(DEPLOYMENTS, "default", "web")
+    cluster.settle()
+    assert cluster.pods() == []
+    assert cluster.store.list(REPLICA_SETS) == ()

@@ -1,0 +1,118 @@
+"""Which program stands in for which image."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.localmesh.errors import Refused
+from harness.localmesh.images import command
+
+_REGISTRIES = [
+    "",
+    "docker.io/istio/",
+    "registry.istio.io/release/",
+    "gcr.io/istio-release/",
+    "localhost:5000/istio/",
+]
+_SAMPLES = Path(__file__).parents[3] / "shared" / "istio-samples"
+
+
+@given(
+    registry=st.sampled_from(_REGISTRIES),
+    tag=st.sampled_from(["", ":1.20.3", ":latest", "@sha256:0a1b", ":1.0@sha256:0a1b"]),
+    version=st.sampled_from(["v1", "v2", "v3"]),
+)
+def test_registry_tag_and_digest_do_not_matter(registry, tag, version):
+    """Wherever Istio's image comes from, the same program stands in for it."""
+    vector = command(f"{registry}examples-bookinfo-reviews-{version}{tag}", {})
+    assert vector == (sys.executable, "-P", "-m", "harness.localmesh.standins.bookinfo", "reviews", version)
+
+
+@pytest.mark.parametrize(
+    ("image", "tail"),
+    [
+        ("harness/service:1", ["service"]),
+        ("docker.io/istio/examples-helloworld-v2:1.0", ["helloworld", "v2"]),
+        ("docker.io/curlimages/curl:8.16.0", ["idle"]),
+    ],
+)
+def test_each_image_has_its_program(image, tail):
+    """The table's other rows."""
+    vector = command(image, {})
+    assert vector[3:] == (f"harness.localmesh.standins.{tail[0]}", *tail[1:])
+
+
+@pytest.mark.parametrize(
+    "image", ["auto", "docker.io/istio/proxyv2:1.30.3", "registry.istio.io/release/proxyv2"]
+)
+def test_a_gateway_has_no_program(image):
+    """It is an Envoy alone, whatever arguments its container gives pilot-agent."""
+    assert command(image, {"args": ["proxy", "router"]}) is None
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "docker.io/mccutchen/go-httpbin:v2.15.0",
+        "nginx",
+        "example.com/other/curl:1",
+        "other/service",
+        "istio/auto",
+    ],
+)
+def test_an_image_without_a_stand_in_is_refused_with_those_there_are(image):
+    """422, the field, the image and the choice."""
+    with pytest.raises(Refused) as refused:
+        command(image, {})
+    assert (refused.value.code, refused.value.field) == (422, "spec.template.spec.containers[0].image")
+    assert image in refused.value.message
+    assert "harness/service" in refused.value.message
+
+
+def test_the_program_of_curls_image_may_sleep():
+    """As Istio's sample has it."""
+    assert command("curlimages/curl", {"command": ["/bin/sleep", "infinity"]}) == command(
+        "curlimages/curl", {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "container", "field"),
+    [
+        ("curlimages/curl", {"command": ["curl", "http://web"]}, "command"),
+        ("harness/service", {"command": ["/bin/sleep", "infinity"]}, "command"),
+        ("harness/service", {"args": ["--fast"]}, "args"),
+    ],
+)
+def test_a_container_that_asks_for_another_program_is_refused(image, container, field):
+    """What the stand-in would ignore is refused, with its field."""
+    with pytest.raises(Refused) as refused:
+        command(image, container)
+    assert refused.value.field == f"spec.template.spec.containers[0].{field}"
+
+
+def test_a_command_can_be_run():
+    """The argument vector starts the stand-in, from any directory."""
+    vector = command("harness/service", {})
+    ended = subprocess.run(vector, env={"STANDIN_EXIT": "7"}, cwd="/", check=False, capture_output=True)
+    assert ended.returncode == 7
+
+
+@pytest.mark.skipif(not _SAMPLES.is_dir(), reason="Istio's sample manifests are not beside the project")
+def test_every_image_of_istios_samples_has_a_stand_in_but_httpbin():
+    """The manifests as Istio ships them; httpbin has none yet."""
+    refused = []
+    for file in sorted(_SAMPLES.glob("*.yaml")):
+        for manifest in yaml.safe_load_all(file.read_text()):
+            if manifest and manifest["kind"] == "Deployment":
+                container = manifest["spec"]["template"]["spec"]["containers"][0]
+                try:
+                    command(container["image"], container)
+                except Refused:
+                    refused.append(file.name)
+    assert refused == ["httpbin.yaml"]

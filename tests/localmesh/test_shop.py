@@ -1,0 +1,79 @@
+"""The project's own shop, experiments/shop.yaml: that it is what its comments say."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.localmesh.images import command
+from harness.localmesh.kinds.istio import admit
+from harness.localmesh.standins.service import Behaviour
+
+_SHOP = [
+    m for m in yaml.safe_load_all((Path(__file__).parents[2] / "experiments" / "shop.yaml").read_text()) if m
+]
+_PREFIX = "standin.harness.local/"
+
+
+def _of(kind):
+    return {manifest["metadata"]["name"]: manifest for manifest in _SHOP if manifest["kind"] == kind}
+
+
+@pytest.mark.parametrize(
+    "manifest", _of("Deployment").values(), ids=lambda manifest: manifest["metadata"]["name"]
+)
+def test_each_pod_has_a_program_that_accepts_its_annotations(manifest):
+    """Its image has a stand-in, and that one takes its settings."""
+    template = manifest["spec"]["template"]
+    container = template["spec"]["containers"][0]
+    assert command(container["image"], container) is not None
+    settings = {
+        name.removeprefix(_PREFIX): value for name, value in template["metadata"]["annotations"].items()
+    }
+    variables = {f"STANDIN_{name.upper().replace('-', '_')}": value for name, value in settings.items()}
+    behaviour = Behaviour.of(variables)
+    hosts = {url.split("/")[2].split(":")[0] for url in behaviour.calls}
+    assert hosts <= _of("Service").keys()
+    assert template["spec"]["serviceAccountName"] in _of("ServiceAccount")
+    assert behaviour.calls or 0.002 <= behaviour.latency[0] <= behaviour.latency[1] <= 0.005
+
+
+def test_catalog_and_payments_have_three_pods_in_two_versions():
+    """Two of v1 and one of v2."""
+    replicas = {name: manifest["spec"]["replicas"] for name, manifest in _of("Deployment").items()}
+    for app in ("catalog", "payments"):
+        assert (replicas[f"{app}-v1"], replicas[f"{app}-v2"]) == (2, 1)
+
+
+@pytest.mark.parametrize("app", ["catalog", "payments"])
+def test_retries_leave_less_than_a_tenth_of_the_error_budget(app):
+    """With 30 % of the tries failing, the calls that fail are well under the 0.1 % the experiment allows."""
+    retries = _of("VirtualService")[app]["spec"]["http"][0]["retries"]
+    assert 0.30 ** (retries["attempts"] + 1) < 0.001 / 10
+    assert "5xx" in retries["retryOn"].split(",")
+
+
+@pytest.mark.parametrize("app", ["catalog", "payments"])
+def test_outlier_detection_spares_a_pod_that_fails_at_random_and_can_eject_one_of_three(app):
+    """30 % random failures eject a pod less than once an hour; one pod of three may be ejected and two may not."""
+    outlier = _of("DestinationRule")[app]["spec"]["trafficPolicy"]["outlierDetection"]
+    in_a_row = outlier["consecutive5xxErrors"]
+    tries_between_ejections = (1 - 0.30**in_a_row) / (0.70 * 0.30**in_a_row)
+    assert tries_between_ejections / 100 > 3600  # at 100 tries a second and pod
+    assert 100 / 3 <= outlier["maxEjectionPercent"] < 200 / 3
+
+
+def test_the_gateway_does_not_repeat_what_frontend_answered():
+    """Else the experiment without retries at the caller would be hidden by those at the entry."""
+    retries = _of("VirtualService")["shop"]["spec"]["http"][0]["retries"]
+    assert not set(retries["retryOn"].split(",")) & {"5xx", "gateway-error", "retriable-status-codes", "503"}
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [m for m in _SHOP if "istio.io" in m["apiVersion"]],
+    ids=lambda m: f"{m['kind']}/{m['metadata']['name']}",
+)
+def test_the_local_mesh_takes_every_policy(manifest):
+    """Admission refuses nothing in it."""
+    admit(manifest)

@@ -1,0 +1,113 @@
+"""When an Envoy's discovery request is answered, and with what."""
+
+import json
+
+from harness.localmesh.xds.model import Snapshot
+from harness.localmesh.xds.subscriptions import DiscoveryRequest, Subscriptions
+
+NODE = "sidecar~127.1.1.1~web.default~default.svc.cluster.local"
+
+
+def snapshot(clusters="1", routes="1", endpoints=("a",)):
+    """A snapshot whose clusters and routes say which they are."""
+    return Snapshot(
+        clusters={"c": {"name": "c", "mark": clusters}},
+        endpoints={name: {"cluster_name": name} for name in endpoints},
+        listeners={"l": {"name": "l"}},
+        routes={"r": {"name": "r", "mark": routes}},
+        secrets={},
+    )
+
+
+def request(version="", names=(), node=NODE):
+    """What an Envoy that has `version` asks."""
+    return DiscoveryRequest("type", version, tuple(names), DiscoveryRequest.Node(node))
+
+
+def offered(snapshot_, now=0.0):
+    """Subscriptions with that snapshot for NODE."""
+    subscriptions = Subscriptions()
+    subscriptions.set(NODE, snapshot_, now)
+    return subscriptions
+
+
+def test_a_first_request_is_answered_at_once_with_what_there_is():
+    """The body is a DiscoveryResponse with version, type and resources."""
+    answer = offered(snapshot()).answer("clusters", request(), 0.0)
+    body = json.loads(answer.body)
+    assert body == {
+        "version_info": answer.version,
+        "type_url": "type",
+        "resources": [{"name": "c", "mark": "1"}],
+    }
+
+
+def test_an_envoy_that_has_the_current_version_is_kept_waiting_for_the_next():
+    """No news is no answer; a change is answered at once."""
+    subscriptions = offered(snapshot())
+    version = subscriptions.answer("clusters", request(), 0.0).version
+    assert subscriptions.answer("clusters", request(version), 0.0) is None
+    assert subscriptions.set(NODE, snapshot(clusters="2"), 1.0)
+    assert subscriptions.answer("clusters", request(version), 1.0).version != version
+
+
+def test_a_change_of_one_resource_does_not_concern_the_subscriptions_of_others():
+    """Routes change, clusters and endpoints stay as they are: only the route subscription has news."""
+    subscriptions = offered(snapshot(endpoints=("a", "b")))
+    clusters = subscriptions.answer("clusters", request(), 0.0).version
+    endpoints = subscriptions.answer("endpoints", request(names=["a"]), 0.0).version
+    subscriptions.set(NODE, snapshot(routes="2", endpoints=("a", "b")), 1.0)
+    assert subscriptions.answer("clusters", request(clusters), 1.0) is None
+    assert subscriptions.answer("endpoints", request(endpoints, ["a"]), 1.0) is None
+
+
+def test_setting_the_same_snapshot_again_is_no_news():
+    """Whoever pushes need not compare."""
+    assert not offered(snapshot()).set(NODE, snapshot(), 1.0)
+
+
+def test_routes_wait_until_their_clusters_are_confirmed():
+    """No route is offered that names a cluster the Envoy may not know yet."""
+    subscriptions = offered(snapshot())
+    clusters = subscriptions.answer("clusters", request(), 0.0).version
+    assert subscriptions.answer("routes", request(names=["r"]), 0.0) is None
+    subscriptions.answer("clusters", request(clusters), 0.0)
+    assert subscriptions.answer("routes", request(names=["r"]), 0.0) is not None
+
+
+def test_routes_do_not_wait_for_ever_for_clusters_that_were_refused():
+    """After a second they are offered all the same."""
+    subscriptions = offered(snapshot())
+    subscriptions.answer("clusters", request(), 0.0)
+    assert subscriptions.answer("routes", request(names=["r"]), 0.9) is None
+    assert subscriptions.answer("routes", request(names=["r"]), 1.1) is not None
+
+
+def test_a_refused_version_is_offered_again_once_a_second_only():
+    """An Envoy that keeps its old version asks again at once; that must not become a busy loop."""
+    subscriptions = offered(snapshot())
+    offers = [subscriptions.answer("clusters", request(), 0.0) for _ in range(100)]
+    assert 1 < sum(offer is not None for offer in offers) < 10
+    assert subscriptions.answer("clusters", request(), 0.5) is None
+    assert subscriptions.answer("clusters", request(), 1.5)
+
+
+def test_an_unknown_envoy_or_resource_is_kept_waiting():
+    """It may be known in a moment."""
+    subscriptions = offered(snapshot())
+    assert subscriptions.answer("clusters", request(node="stranger"), 0.0) is None
+    assert subscriptions.answer("endpoints", request(names=["nobody"]), 0.0) is None
+
+
+def test_an_envoy_is_behind_until_it_has_confirmed_everything():
+    """Before its first request, between offer and confirmation, and after each change."""
+    subscriptions = offered(snapshot())
+    assert subscriptions.behind() == (NODE,)
+    version = subscriptions.answer("clusters", request(), 0.0).version
+    assert subscriptions.behind() == (NODE,)
+    subscriptions.answer("clusters", request(version), 0.0)
+    assert subscriptions.behind() == ()
+    subscriptions.set(NODE, snapshot(clusters="2"), 1.0)
+    assert subscriptions.behind() == (NODE,)
+    subscriptions.remove(NODE)
+    assert subscriptions.behind() == ()

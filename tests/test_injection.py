@@ -1,0 +1,467 @@
+"""Injections: undo before do, whoever crashes when, and never at the cost of somebody else's edit."""
+
+import json
+import signal
+import subprocess
+import sys
+from copy import deepcopy
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from harness.changes import ABSENT, Create, Delete, Edit, Patch, Ref, to_json
+from harness.errors import HarnessError
+from harness.faults import Abort, BlastRadius, Nothing, PodKill, Target
+from harness.injection import EXPIRES, Healing, apply_changes, heal, inject, resolve
+from harness.ledger import Ledger
+
+CATALOG = Ref("networking.istio.io/v1", "VirtualService", "shop", "catalog")
+CATALOG_PATH = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices/catalog"
+POLICY = Ref("security.istio.io/v1", "PeerAuthentication", "shop", "strict")
+POLICY_PATH = "/apis/security.istio.io/v1/namespaces/shop/peerauthentications/strict"
+FILTER = Ref("networking.istio.io/v1alpha3", "EnvoyFilter", "shop", "extra")
+FILTER_PATH = "/apis/networking.istio.io/v1alpha3/namespaces/shop/envoyfilters/extra"
+WIDE = BlastRadius(max_pods=3)
+
+
+def _manifest(ref, **spec):
+    metadata = {"name": ref.name, "namespace": ref.namespace}
+    return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": metadata, "spec": spec}
+
+
+def _pod(number, ready="True"):
+    owner = {"kind": "ReplicaSet", "name": "payments", "controller": True}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"payments-{number}",
+            "namespace": "shop",
+            "uid": f"u{number}",
+            "labels": {"app": "payments"},
+            "ownerReferences": [owner],
+        },
+        "spec": {"containers": [{"name": "app"}, {"name": "istio-proxy"}]},
+        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+    }
+
+
+RETRIES = Patch(CATALOG, (Edit(("spec", "http", 0, "retries"), ABSENT),))
+CHANGES = (
+    RETRIES,
+    Create(_manifest(FILTER, configPatches=[])),
+    Delete(POLICY),
+    Patch(
+        CATALOG, (Edit(("metadata", "annotations", "team/pager"), "off"), Edit(("spec", "hosts", 1), "extra"))
+    ),
+)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """An empty ledger."""
+    return Ledger(tmp_path / "ledger")
+
+
+@pytest.fixture
+def shop(kube_api):
+    """A shop with a policy, a route with retries and two ready pods."""
+    _fill(kube_api)
+    return kube_api
+
+
+def _fill(api):
+    api.objects = {path: kept for path, kept in api.objects.items() if "kube-system" in path}
+    api.put(_manifest(CATALOG, hosts=["catalog"], http=[{"retries": {"attempts": 2}, "route": []}]))
+    api.put(_manifest(POLICY, mtls={"mode": "STRICT"}))
+    for number in (1, 2):
+        api.put(_pod(number))
+
+
+def _state(api):
+    """What people wrote: an object that was created again has another UID."""
+    state = api.state()
+    for manifest in state.values():
+        manifest["metadata"].pop("uid")
+    return state
+
+
+def _scene(cluster):
+    return resolve(cluster, Target("payments", "shop"), run="run", seed=1)
+
+
+def _apply(cluster, ledger, *changes, run="run"):
+    return apply_changes(cluster, changes, run=run, ledger=ledger, expires_in=60)
+
+
+# resolve
+
+
+def test_resolve_finds_the_pods_that_are_ready(cluster, shop):
+    """A pod that is about to come or to go is no part of the scene."""
+    shop.put(_pod(3, ready="False"))
+    leaving = _pod(4)
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    shop.put(leaving)
+    assert [pod.name for pod in _scene(cluster).pods] == ["payments-1", "payments-2"]
+
+
+# inject and revert
+
+
+def test_abort_is_in_force_until_it_is_reverted(cluster, shop, ledger):
+    """The filter is there, marked with its owner and its lease; then everything is as before."""
+    before = _state(shop)
+    with inject(cluster, Abort(503, 30), _scene(cluster), ledger=ledger, blast_radius=WIDE) as injection:
+        [created] = [kept for kept in shop.objects.values() if kept["kind"] == "EnvoyFilter"]
+        assert created["metadata"]["annotations"]["harness.mesh/owner"] == injection.name
+        assert created["metadata"]["annotations"][EXPIRES].endswith("Z")
+        assert [change.ref.kind for change in injection.changes] == ["EnvoyFilter"]
+    assert _state(shop) == before
+    assert ledger.pending(cluster.identity) == ()
+
+
+def test_a_killed_pod_is_left_to_its_controller(cluster, shop, ledger):
+    """It is deleted without grace, by its UID, and nothing is put back."""
+    injection = inject(cluster, PodKill(), _scene(cluster), ledger=ledger, blast_radius=WIDE)
+    [request] = shop.writes()
+    assert (request.method, request.body["gracePeriodSeconds"]) == ("DELETE", 0)
+    assert request.body["preconditions"]["uid"] in ("u1", "u2")
+    [done] = injection.revert().done
+    assert "is replaced by its controller" in done
+
+
+def test_nothing_writes_nothing(cluster, shop, ledger):
+    """The control run goes the same way and leaves no trace."""
+    with inject(cluster, Nothing(), _scene(cluster), ledger=ledger, blast_radius=WIDE) as injection:
+        assert injection.changes == ()
+    assert shop.writes() == []
+
+
+def test_the_inverse_is_on_disk_before_the_change_is_made(cluster, shop, ledger, tmp_path):
+    """At the moment of every write, the ledger already knows how to undo it."""
+    seen = []
+
+    def look(request):
+        if request.method != "GET":
+            lines = (tmp_path / "ledger" / "run.jsonl").read_text().splitlines()
+            seen.append((request.path.rpartition("/")[2], next(iter(json.loads(lines[-1])["undo"]))))
+
+    shop.before = look
+    injection = _apply(cluster, ledger, *CHANGES)
+    assert seen == [
+        ("catalog", "Restore"),
+        ("envoyfilters", "Uncreate"),
+        ("strict", "Recreate"),
+        ("catalog", "Restore"),
+    ]
+    shop.before = lambda request: None
+    injection.revert()
+
+
+def test_changes_are_reverted_in_reverse_order(cluster, shop, ledger):
+    """The last one first, as each was made on top of those before."""
+    before = _state(shop)
+    injection = _apply(cluster, ledger, *CHANGES)
+    assert shop.objects[CATALOG_PATH]["spec"] == {"hosts": ["catalog", "extra"], "http": [{"route": []}]}
+    shop.requests.clear()
+    assert injection.revert() == Healing(
+        done=(
+            "VirtualService shop/catalog metadata.annotations.team/pager, spec.hosts is set back.",
+            "PeerAuthentication shop/strict is created again.",
+            "EnvoyFilter shop/extra is deleted again.",
+            "VirtualService shop/catalog spec.http[0].retries is set back.",
+        )
+    )
+    assert _state(shop) == before
+
+
+def test_reverting_twice_is_harmless(cluster, shop, ledger):
+    """The second time there is nothing to do."""
+    injection = _apply(cluster, ledger, *CHANGES)
+    injection.revert()
+    shop.requests.clear()
+    assert injection.revert() == Healing()
+    assert shop.writes() == []
+
+
+def test_an_error_inside_the_with_statement_reverts(cluster, shop, ledger):
+    """Whatever happens while the fault is in force."""
+    before = _state(shop)
+
+    def fail():
+        with _apply(cluster, ledger, *CHANGES):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert _state(shop) == before
+
+
+def test_a_change_that_fails_reverts_those_before_it(cluster, shop, ledger):
+    """Half a fault is never in force; the error says what went wrong."""
+    before = _state(shop)
+    with pytest.raises(HarnessError, match="no VirtualService shop/gone"):
+        _apply(
+            cluster,
+            ledger,
+            *CHANGES,
+            Patch(Ref(CATALOG.api_version, CATALOG.kind, "shop", "gone"), RETRIES.edits),
+        )
+    assert _state(shop) == before
+    assert ledger.pending(cluster.identity) == ()
+
+
+# refused before the first write
+
+
+def test_a_fault_beyond_the_blast_radius_is_refused_before_the_first_write(cluster, shop, ledger):
+    """Pods, as every other limit."""
+    with pytest.raises(HarnessError, match="allows 1"):
+        inject(cluster, Abort(503, 30), _scene(cluster), ledger=ledger, blast_radius=BlastRadius(max_pods=1))
+    assert shop.writes() == []
+
+
+def test_a_mesh_in_which_another_run_is_at_work_is_refused(cluster, shop, ledger, tmp_path):
+    """Two faults at once would spoil both verdicts; whoever holds the ledger may inject again."""
+    other = Ledger(tmp_path / "ledger")
+    with _apply(cluster, ledger, CHANGES[1]):
+        with pytest.raises(HarnessError, match=r"Another run is at work .*: run;"):
+            _apply(cluster, other, RETRIES, run="other")
+        with _apply(cluster, ledger, RETRIES, run="run-policy"):
+            pass
+    with _apply(cluster, other, RETRIES, run="other"):
+        pass
+
+
+def test_a_ledger_that_cannot_be_written_stops_everything_before_the_first_write(cluster, shop, tmp_path):
+    """What could not be undone is not done."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HarnessError, match="cannot be written"):
+        _apply(cluster, Ledger(tmp_path / "file"), *CHANGES)
+    assert shop.writes() == []
+
+
+# others at work
+
+
+def test_a_field_that_somebody_else_changed_is_kept_and_said(cluster, shop, ledger):
+    """Nobody's edit is overwritten, and nobody is left in the dark."""
+    injection = _apply(cluster, ledger, RETRIES)
+    theirs = deepcopy(shop.objects[CATALOG_PATH])
+    theirs["spec"]["http"][0]["retries"] = {"attempts": 9}
+    shop.put(theirs)
+    assert injection.revert().kept == (
+        "VirtualService shop/catalog spec.http[0].retries was changed by somebody else meanwhile.",
+    )
+    assert shop.objects[CATALOG_PATH]["spec"]["http"][0]["retries"] == {"attempts": 9}
+
+
+def test_an_object_that_somebody_else_put_in_the_place_of_ours_is_kept(cluster, shop, ledger):
+    """The owner in its annotation tells."""
+    injection = _apply(cluster, ledger, CHANGES[1])
+    shop.put(_manifest(FILTER, configPatches=["theirs"]))
+    [kept] = injection.revert().kept
+    assert "created by somebody else" in kept
+    assert FILTER_PATH in shop.objects
+
+
+def test_an_object_that_is_gone_needs_no_revert(cluster, shop, ledger):
+    """Created or changed by us, deleted by others: it stays deleted, and nothing fails."""
+    injection = _apply(cluster, ledger, RETRIES, CHANGES[1], CHANGES[2])
+    shop.put(_manifest(POLICY, mtls={"mode": "DISABLE"}))
+    del shop.objects[FILTER_PATH], shop.objects[CATALOG_PATH]
+    healing = injection.revert()
+    assert (len(healing.done), len(healing.kept), healing.failed) == (1, 2, ())
+    assert shop.objects[POLICY_PATH]["spec"] == {"mtls": {"mode": "DISABLE"}}
+
+
+def test_an_edit_between_our_read_and_our_write_is_what_comes_back(cluster, shop, ledger):
+    """The inverse belongs to the object that was really replaced, not to one read a moment before."""
+    edited = []
+
+    def meddle(request):
+        if request.method == "PUT" and not edited:
+            edited.append(True)
+            theirs = deepcopy(shop.objects[CATALOG_PATH])
+            theirs["spec"]["http"][0]["retries"] = {"attempts": 5}
+            shop.put(theirs)
+
+    shop.before = meddle
+    with _apply(cluster, ledger, RETRIES):
+        assert shop.objects[CATALOG_PATH]["spec"]["http"] == [{"route": []}]
+    assert shop.objects[CATALOG_PATH]["spec"]["http"][0]["retries"] == {"attempts": 5}
+    assert ledger.pending(cluster.identity) == ()
+
+
+def test_a_patch_whose_answer_was_lost_is_still_undone(cluster, shop, ledger):
+    """The second try finds our own change there; that must not become the state to go back to."""
+    before = _state(shop)
+    lost = []
+
+    def lose(request):
+        if request.method == "PUT" and not lost:
+            lost.append(request)
+            return shop.reply(0)
+        return None
+
+    shop.after = lose
+    with _apply(cluster, ledger, RETRIES):
+        assert shop.objects[CATALOG_PATH]["spec"]["http"] == [{"route": []}]
+    assert _state(shop) == before
+
+
+# heal
+
+
+def test_heal_goes_on_past_an_object_that_it_cannot_restore(cluster, shop, ledger):
+    """The others are restored now, that one the next time."""
+    before = _state(shop)
+    injection = _apply(cluster, ledger, *CHANGES)
+    shop.before = lambda request: _forbidden(shop) if request.method == "DELETE" else None
+    with (
+        pytest.raises(
+            HarnessError, match=r"Left behind: EnvoyFilter shop/extra is not restored: .*harness heal"
+        ),
+        injection,
+    ):
+        pass
+    healing = heal(cluster, ledger)
+    assert (healing.done, healing.kept, len(healing.failed)) == ((), (), 1)
+    shop.before = lambda request: None
+    assert heal(cluster, ledger).done == ("EnvoyFilter shop/extra is deleted again.",)
+    assert _state(shop) == before
+    assert heal(cluster, ledger) == Healing()
+
+
+def test_heal_undoes_the_newest_first(cluster, shop, ledger):
+    """Two dead runs changed the same field; only this order leads back to what was before both."""
+    before = _state(shop)
+    for run, attempts in (("b", 3), ("a", 4)):
+        change = Patch(CATALOG, (Edit(("spec", "http", 0, "retries", "attempts"), attempts),))
+        _die(shop, _apply(cluster, ledger, change, run=run))
+    assert len(heal(cluster, ledger).done) == 2
+    assert _state(shop) == before
+
+
+def test_heal_removes_the_file_of_a_run_that_died_after_its_last_revert(cluster, shop, ledger, tmp_path):
+    """Nothing is left to undo, so nothing is left to look at."""
+    _die(shop, _apply(cluster, ledger, RETRIES))
+    path = tmp_path / "ledger" / "run.jsonl"
+    path.write_text(path.read_text() + '{"reverted": 0}\n')
+    assert heal(cluster, ledger) == Healing()
+    assert not path.exists()
+
+
+def _die(api, injection):
+    """Ends an injection as a crash does: nothing reverted, the claim gone."""
+    api.before = lambda request: _forbidden(api)
+    with pytest.raises(HarnessError, match="Left behind"), injection:
+        pass
+    api.before = lambda request: None
+
+
+def test_heal_leaves_a_living_run_alone(cluster, shop, ledger):
+    """Until its claim expires."""
+    with _apply(cluster, ledger, RETRIES):
+        assert heal(cluster, ledger) == Healing()
+    with apply_changes(cluster, (RETRIES,), run="slow", ledger=ledger, expires_in=-1):
+        assert len(heal(cluster, ledger).done) == 1
+    assert shop.objects[CATALOG_PATH]["spec"]["http"][0]["retries"] == {"attempts": 2}
+
+
+def _forbidden(api):
+    return api.reply(403, {"kind": "Status", "reason": "Forbidden", "message": "no", "code": 403})
+
+
+class _Outage:
+    """From the write with this number on, every request is refused; that write may have its effect, unanswered."""
+
+    def __init__(self, api, number, *, effect):
+        self._api, self._left, self._effect = api, number, effect
+        api.before, api.after = self.before, self.after
+
+    def before(self, request):
+        if self._left < 0:
+            return _forbidden(self._api)
+        if request.method != "GET":
+            self._left -= 1
+        return _forbidden(self._api) if self._left < 0 and not self._effect else None
+
+    def after(self, _request):
+        return self._api.reply(0) if self._left < 0 else None
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    number=st.integers(0, 8),
+    effect=st.booleans(),
+    changes=st.permutations(CHANGES),
+    count=st.integers(1, len(CHANGES)),
+    theirs=st.booleans(),
+)
+@example(number=1, effect=True, changes=CHANGES, count=4, theirs=True)
+def test_wherever_a_run_breaks_off_heal_gives_back_the_state_before(
+    cluster, shop, ledger, *, number, effect, changes, count, theirs
+):
+    """Before, between or after any two writes, of the injection or of the revert; edits of others survive it."""
+    _fill(shop)
+    before = _state(shop)
+    _Outage(shop, number, effect=effect)
+    try:
+        with _apply(cluster, ledger, *changes[:count]):
+            pass
+    except HarnessError:
+        pass
+    shop.before = shop.after = lambda request: None
+    if theirs:
+        catalog = deepcopy(shop.objects[CATALOG_PATH])
+        catalog["spec"]["gateways"] = before[CATALOG_PATH]["spec"]["gateways"] = ["theirs"]
+        shop.put(catalog)
+    assert heal(cluster, ledger).failed == ()
+    assert _state(shop) == before
+    assert heal(cluster, ledger) == Healing()
+
+
+_VICTIM = """
+import sys
+from pathlib import Path
+from harness.changes import change_from_json
+from harness.cluster import Cluster
+from harness.injection import apply_changes
+from harness.ledger import Ledger
+import json
+kubeconfig, ledger, changes = sys.argv[1:]
+with Cluster.connect(Path(kubeconfig)) as cluster:
+    parsed = [change_from_json(change) for change in json.loads(changes)]
+    with apply_changes(cluster, parsed, run="victim", ledger=Ledger(Path(ledger)), expires_in=60):
+        pass
+"""
+
+
+@pytest.mark.parametrize("number", [1, 3, 4, 6])
+def test_heal_undoes_what_a_killed_process_left(cluster, shop, ledger, tmp_path, number):
+    """SIGKILL at a write of the injection (1 to 4) or of the revert (5 to 8): its claim dies with it."""
+    before = _state(shop)
+    claims = []
+    arguments = [
+        tmp_path / "kubeconfig",
+        tmp_path / "ledger",
+        json.dumps([to_json(change) for change in CHANGES]),
+    ]
+
+    def kill(_request):
+        if len(shop.writes()) == number and not claims:
+            claims.append(ledger.claims(cluster.identity))
+            victim.send_signal(signal.SIGKILL)
+            victim.wait(10)
+
+    shop.after = kill
+    with subprocess.Popen([sys.executable, "-c", _VICTIM, *map(str, arguments)]) as victim:
+        assert victim.wait(30) == -signal.SIGKILL
+    assert claims == [{"victim"}]
+    assert _state(shop) != before
+    assert heal(cluster, ledger).failed == ()
+    assert _state(shop) == before
+    assert list((tmp_path / "ledger").iterdir()) == []

@@ -1,0 +1,217 @@
+"""The judge: pure over the journal, three-valued, and right as often as it says."""
+
+import random
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import journal as log
+from harness.counts import Counts
+from harness.journal import Objective
+from harness.verdict import Judgement, Verdict, assess, judge, merge
+
+UP = Objective("up", 0.99, 740)
+HELD, INCONCLUSIVE, VIOLATED = Verdict.HELD, Verdict.INCONCLUSIVE, Verdict.VIOLATED
+
+
+def started(**fields):
+    """The first event of a run that promises 99 %."""
+    values = dict(  # noqa: C408 - shorter
+        at=0.0, run="r", name="n", target="shop/payments", fault="abort 503 30%", weakened=(), objectives=(UP,),
+        guardrails=(), confidence=0.99, recover_within=30.0, load="browse 100/s", seed=1, versions=(),
+        api="https://a", entry="http://b", prometheus="http://c",
+    )  # fmt: skip
+    return log.RunStarted(**(values | fields))
+
+
+def course(*, good=1000, total=1000, hits=300, requests=1000, extra=(), recovered=2.0, **fields):
+    """The journal of a run with an abort of 30 % that went well, unless told otherwise."""
+    return (
+        started(**fields),
+        log.Resolved(1.0, ("payments-1",), "share", 30.0),
+        log.Injected(2.0, ("create EnvoyFilter shop/harness-r",)),
+        log.PhaseStarted(3.0, "observe"),
+        log.Counted(4.0, "up", "observe", good // 2, total // 2, 3.0, 4.0),
+        log.Counted(5.0, "up", "observe", good, total, 3.0, 5.0),
+        log.ShareSeen(5.0, "observe", hits, requests),
+        *extra,
+        log.PhaseEnded(5.0, "observe"),
+        log.Reverted(6.0, "fault", ("EnvoyFilter deleted",), (), ()),
+        log.Recovered(7.0, recovered, "" if recovered is not None else "1 of 3 pods ready"),
+        log.LoadReported(8.0, 5000, 0, 0.01, 0.02, 5, 100.0),
+    )
+
+
+def without(events, kind):
+    """The journal without the events of a kind."""
+    return tuple(event for event in events if not isinstance(event, kind))
+
+
+def test_everything_in_order_is_held():
+    """Evidence as asked, objective met, recovered in time."""
+    judgement = judge(course())
+    assert judgement.verdict is HELD
+    assert "1,000 of 1,000 good" in judgement.reasons[0]
+    assert judgement.evidence == "asked 30 %, seen 30 % of 1,000 requests at the target"
+
+
+def test_too_many_failures_are_violated():
+    """The bound on the true share lies below the promise."""
+    judgement = judge(course(good=900))
+    assert judgement.verdict is VIOLATED
+    assert "900 of 1,000 good" in judgement.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [
+        (course(good=40, total=40), "only 40 events, 740 are needed"),
+        (course(good=985), "too close to tell"),
+        (course(good=994), "events with as few failures would be needed"),
+        (course(good=0, total=0), "no event was counted"),
+        (without(course(), log.Counted), "could not be counted"),
+        (course(hits=120), "asked 30 %, seen 12 %"),
+        (course(hits=0), "asked 30 %, seen 0 %"),
+        (course(hits=0, requests=0), "no request reached the target"),
+        (without(course(), log.ShareSeen), "no request reached the target"),
+        (without(course(), log.Injected), "no fault was injected"),
+        (without(course(), log.Recovered), "recovery was not observed"),
+        ((*course(), log.Stopped(9.0, "Prometheus does not answer")), "Prometheus does not answer"),
+        ((*course(), log.Reverted(9.0, "fault", (), (), ("EnvoyFilter x: 403",))), "could not be undone"),
+        ((*course(), log.LoadReported(9.0, 0, 0, 0, 0, 5, 0.0)), "sent no request"),
+        ((started(),), "no fault was injected"),
+        ((), "holds no run"),
+    ],
+)
+def test_whatever_is_not_known_is_inconclusive_with_the_reason(events, reason):
+    """Absence of bad news is never good news."""
+    judgement = judge(events)
+    assert judgement.verdict is INCONCLUSIVE
+    assert reason in " | ".join(judgement.reasons)
+
+
+def test_counts_that_were_lost_in_the_end_are_not_replaced_by_older_ones():
+    """Prometheus lost the series while the fault was observed: nothing is known."""
+    lost = log.Counted(5.5, "up", "observe", None, None, 3.0, 5.5, "Prometheus has no samples of it")
+    judgement = judge(course(extra=[lost]))
+    assert judgement.verdict is INCONCLUSIVE
+    assert "Prometheus has no samples of it" in judgement.reasons[0]
+
+
+def test_a_violation_without_evidence_cannot_be_blamed_on_the_fault():
+    """Both are said: the fault did not bite, and the objective was missed nevertheless."""
+    judgement = judge(course(good=900, hits=0))
+    assert judgement.verdict is INCONCLUSIVE
+    assert "seen 0 %" in judgement.reasons[0]
+    assert "cannot be blamed" in judgement.reasons[1]
+
+
+def test_a_breached_guardrail_is_a_violation_though_it_cut_the_fault_short():
+    """The share that was seen by then need not be the one asked for, if the fault was seen at all."""
+    breach = log.GuardrailBreached(4.5, "up", 10, 40)
+    assert judge(course(good=1, total=4, hits=2, requests=400, extra=[breach])).verdict is VIOLATED
+    assert judge(course(good=1, total=4, hits=0, requests=400, extra=[breach])).verdict is INCONCLUSIVE
+
+
+def test_late_and_missing_recovery_are_violations():
+    """The promise includes that everything is as before in time."""
+    assert judge(course(recovered=31.0)).verdict is VIOLATED
+    judgement = judge(course(recovered=None))
+    assert judgement.verdict is VIOLATED
+    assert "1 of 3 pods ready" in judgement.reasons[0]
+
+
+def test_a_fault_that_stays_visible_is_not_held_against_the_mesh():
+    """What is amiss there is the harness or the wire."""
+    events = (*without(course(), log.Recovered), log.Recovered(7.0, None, "still marked", blameless=True))
+    assert judge(events).verdict is INCONCLUSIVE
+
+
+def test_a_kill_is_proven_by_the_uids_that_are_gone():
+    """The pods that were asked for have to be gone; others prove nothing."""
+    base = without(course(), log.ShareSeen)
+    base = tuple(log.Resolved(1.0, ("a",), "replaced") if isinstance(e, log.Resolved) else e for e in base)
+    assert judge((*base, log.ReplacedSeen(4.0, ("u1",), ("u1",), 3, 3))).verdict is HELD
+    assert judge((*base, log.ReplacedSeen(4.0, ("u1",), (), 3, 3))).verdict is INCONCLUSIVE
+    assert judge(base).verdict is INCONCLUSIVE
+
+
+def test_a_control_without_a_fault_needs_no_evidence():
+    """Nothing was done, so nothing has to be seen."""
+    base = without(course(), log.ShareSeen)
+    base = tuple(log.Resolved(1.0, ("a",), "none") if isinstance(e, log.Resolved) else e for e in base)
+    assert judge(base).verdict is HELD
+
+
+def test_every_means_every():
+    """One bad event violates an objective of 1.0; enough good ones hold it, and the bound is said."""
+    every = Objective("mTLS", 1.0, 300)
+    assert assess(every, [Counts(299, 300)], confidence=0.99, ended=True) is VIOLATED
+    assert assess(every, [Counts(0, 1), Counts(300, 301)], confidence=0.99, ended=False) is VIOLATED
+    assert assess(every, [Counts(299, 299)], confidence=0.99, ended=True) is INCONCLUSIVE
+    judgement = judge(course(objectives=(Objective("up", 1.0, 300),), good=300, total=300))
+    assert judgement.verdict is HELD
+    assert "good = 100 % (98.249 to 100 % at 99 % confidence), promised every one" in judgement.reasons[0]
+
+
+@given(st.lists(st.sampled_from(Verdict), min_size=1))
+def test_the_worst_verdict_of_several_counts(verdicts):
+    """HELD < INCONCLUSIVE < VIOLATED, whatever the order."""
+    assert merge(Judgement(verdict, ()) for verdict in verdicts).verdict == max(verdicts)
+
+
+def test_of_nothing_there_is_no_verdict():
+    """An empty session has proven nothing."""
+    assert merge([]).verdict is INCONCLUSIVE
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.floats(0.9, 1.0)), min_size=1, max_size=8), st.randoms())
+def test_a_decision_once_taken_stands(steps, chance):
+    """More events after a definite verdict do not change it, so the engine may stop and the judge agrees."""
+    counted, good, total = [], 0, 0
+    decided = None
+    for new, share in steps:
+        good, total = good + round(new * share), total + new
+        counted.append(Counts(good, total))
+        verdict = assess(UP, counted, confidence=0.99, ended=False)
+        if decided is not None:
+            assert verdict is decided
+        elif verdict is not INCONCLUSIVE:
+            decided = verdict
+    if decided is not None:
+        assert assess(UP, counted, confidence=0.99, ended=True) is decided
+
+
+def simulate(true_share, *, runs, seed):
+    """How often each verdict falls when the true share is known: the whole scheme, with early stops."""
+    chance = numpy.random.default_rng(seed)
+    steps = random.Random(seed)
+    verdicts = dict.fromkeys(Verdict, 0)
+    for _ in range(runs):
+        counted, good, total = [], 0, 0
+        verdict, left = INCONCLUSIVE, steps.randint(8, 40)
+        while verdict is INCONCLUSIVE and left:
+            left -= 1
+            new = steps.randint(5, 60)
+            good, total = good + int(chance.binomial(new, true_share)), total + new
+            counted.append(Counts(good, total))
+            verdict = assess(UP, counted, confidence=0.99, ended=left == 0)
+        verdicts[verdict] += 1
+    return {verdict: number / runs for verdict, number in verdicts.items()}
+
+
+def test_at_the_border_neither_verdict_falls_more_often_than_stated():
+    """At a true share of exactly 99 % both HELD and VIOLATED are rare: at most 1 %, with three sigma of luck."""
+    rates = simulate(0.99, runs=8000, seed=1)
+    slack = 3 * (0.01 * 0.99 / 8000) ** 0.5
+    assert rates[VIOLATED] <= 0.01 + slack
+    assert rates[HELD] <= 0.01 + slack
+
+
+def test_away_from_the_border_the_right_verdict_falls():
+    """A good mesh is told HELD once the plan is reached, a bad one VIOLATED long before."""
+    assert simulate(0.9999, runs=150, seed=2)[VIOLATED] <= 0.01
+    assert simulate(0.9999, runs=150, seed=2)[HELD] > 0.5
+    assert simulate(0.8, runs=150, seed=3)[VIOLATED] == 1.0
