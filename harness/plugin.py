@@ -35,6 +35,7 @@ INCONCLUSIVE_EXIT = 10
 _NO_MESH_EXIT = 2
 _NAME = "harness-session"
 _PATIENCE_LOCAL = 20.0
+_WIDTH = 160  # of the table where there is no terminal to fit
 _PATIENCE_EXISTING = 90.0  # Prometheus usually scrapes a cluster every 15 s
 
 
@@ -55,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--harness-reports", metavar="DIR", help="where reports go (default: reports)")
     group.addoption(
         "--harness-patience", metavar="SECONDS", type=float,
-        help="how long the metrics may take to show something; more than three scrapes (default: 20, existing mesh: 90)",
+        help="how long metrics may take to show something, over three scrapes (default: 20, existing mesh: 90)",
     )  # fmt: skip
 
 
@@ -131,7 +132,8 @@ class _Session:
 
         writer = self.config.get_terminal_writer()
         text = StringIO()
-        console = Console(file=text, width=max(100, writer.fullwidth), force_terminal=writer.hasmarkup)
+        width = writer.fullwidth if sys.stdout.isatty() else _WIDTH
+        console = Console(file=text, width=width, force_terminal=writer.hasmarkup)
         try:
             console.print(report.table(report.outcomes(self.directory)))
             terminalreporter.write(text.getvalue())

@@ -62,11 +62,12 @@ class Outcome:
 
     @property
     def numbers(self) -> str:
-        """The counts of each objective while the fault was observed, and the time of recovery."""
+        """The counts of each objective while the fault was observed, named if there are several, and recovery."""
+        observed = [finding for finding in self.judgement.findings if finding.phase == "observe"]
         parts = [
-            f"{finding.slo} {_share(finding.counts)}"
-            for finding in self.judgement.findings
-            if finding.phase == "observe" and finding.counts is not None
+            _share(finding.counts) if len(observed) == 1 else f"{finding.slo} {_share(finding.counts)}"
+            for finding in observed
+            if finding.counts is not None
         ]
         recovered = select(self.events, journal.Recovered)
         if recovered and recovered[-1].seconds:

@@ -120,25 +120,23 @@ SLI = Ratio | Probe
 class SLO:
     """At least the fraction `at_least` (0 to 1) of the events of `sli` are good.
 
-    With `at_least` 1.0 every event has to be good: one bad event violates it, and `enough` good ones hold it
-    (by default 300 for counters, 10 for probes). `allow_bad` is the number of bad events with which it is
-    still worth while to be told HELD: the more, the more traffic is planned. Raises HarnessError for a
-    fraction outside 0 to 1.
+    With `at_least` 1.0 every event has to be good: one bad event violates it, and `enough` good ones hold it (by
+    default 300 for counters, 10 for probes). With less, `enough` is the least number of events to hold it, if that
+    is more than statistics ask for. Raises HarnessError for a fraction outside 0 to 1.
     """
 
     name: str
     sli: SLI
     at_least: float
     enough: int | None = None
-    allow_bad: int = 1
 
     def __post_init__(self) -> None:
         if not 0.0 < self.at_least <= 1.0:
             raise HarnessError(
                 f'SLO "{self.name}": at_least is {self.at_least}; give a fraction above 0 and up to 1.'
             )
-        if self.allow_bad < 0 or (self.enough is not None and self.enough < 1):
-            raise HarnessError(f'SLO "{self.name}": enough has to be at least 1 and allow_bad at least 0.')
+        if self.enough is not None and self.enough < 1:
+            raise HarnessError(f'SLO "{self.name}": enough is {self.enough}; give at least 1 event.')
 
     @property
     def error_budget(self) -> float:
@@ -154,10 +152,10 @@ class SLO:
         return replace(self, at_least=at_least)
 
     def planned(self, confidence: float) -> int:
-        """The number of events at which HELD is tested, fixed before any of them is seen."""
+        """The number of events at which HELD is tested first, fixed before any of them is seen."""
         if self.at_least == 1.0:
             return self.enough or self.sli.enough
-        return max(self.enough or 0, needed(self.at_least, confidence=confidence, allow_bad=self.allow_bad))
+        return max(self.enough or 0, needed(self.at_least, confidence=confidence))
 
 
 def availability(service: str, namespace: str = "default") -> Ratio:

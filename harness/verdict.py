@@ -4,11 +4,13 @@ How the stated error is kept. Let `alpha` be 1 - confidence. Each of the two def
 with at most the probability `alpha`, whatever the true share of good events is (events taken as
 independent), although the counts are looked at again and again:
 
-- VIOLATED is tested at looks that were fixed beforehand: when an SLO has counted 25, 50, 100, ... events,
-and at the end. The k-th look uses an exact upper bound at the level alpha / (k (k + 1)); all levels together
-are alpha (union bound). - HELD is tested at most twice: when the planned number of events is reached, and
-when the time is up. Both moments depend on the number of events only, never on how many were good. The
-levels are alpha / 2 and alpha / 6. - Between looks nothing is decided, and a decision once taken stands.
+- VIOLATED is tested at looks that were fixed beforehand: when an SLO has counted 25, 50, 100, ... events, and
+  at the end. The k-th look uses an exact upper bound at the level alpha / (k (k + 1)); all levels together are
+  alpha (union bound).
+- HELD is tested when there are enough events to say it although none, one, two, ... of them failed (`needed`),
+  and when the time is up. These moments depend on the number of events only, never on how many were good. The
+  k-th test uses the level alpha / (k (k + 1)) too.
+- Between looks nothing is decided, and a decision once taken stands.
 
 An objective of 1.0 has no such error for VIOLATED: one bad event contradicts "every". Its HELD says how many
 events were seen, and which share could still be bad unseen.
@@ -81,19 +83,21 @@ def assess(objective: Objective, counted: Sequence[Counts], *, confidence: float
     """
     if objective.at_least >= 1.0:
         return _assess_every(objective, counted)
-    alpha, violated_looks, held_looks, next_look = 1.0 - confidence, 0, 0, _FIRST_LOOK
+    alpha, violated_looks, held_looks = 1.0 - confidence, 0, 0
+    next_violated, next_held = _FIRST_LOOK, objective.planned
     for index, counts in enumerate(counted):
         last = ended and index == len(counted) - 1 and counts.total > 0
-        if counts.total >= next_look or last:
+        if counts.total >= next_violated or last:
             violated_looks += 1
             if statistics.upper(counts, statistics.spend(alpha, violated_looks)) < objective.at_least:
                 return Verdict.VIOLATED
-            while next_look <= counts.total:
-                next_look *= 2
-        if (held_looks == 0 and counts.total >= objective.planned) or last:
+            while next_violated <= counts.total:
+                next_violated *= 2
+        if counts.total >= next_held or last:
             held_looks += 1
             if statistics.lower(counts, statistics.spend(alpha, held_looks)) >= objective.at_least:
                 return Verdict.HELD
+            next_held = statistics.needed(objective.at_least, confidence=confidence, allow_bad=held_looks)
     return Verdict.INCONCLUSIVE
 
 

