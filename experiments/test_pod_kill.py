@@ -40,7 +40,7 @@ def experiment(fault):
         hypothesis=[UP],
         target=CATALOG,
         fault=fault,
-        load=Load("browse", rate=800, paths=("/items",)),
+        load=Load("browse", rate=1000, paths=("/items",)),
         blast_radius=BlastRadius(max_pods=1, max_percent=34),
         recover_within=10.0,
     )

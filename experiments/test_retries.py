@@ -35,7 +35,7 @@ def experiment(fault):
         hypothesis=[UP],
         target=CATALOG,
         fault=fault,
-        load=Load("browse", rate=800, paths=("/items",)),
+        load=Load("browse", rate=1000, paths=("/items",)),
         blast_radius=BlastRadius(max_pods=3),
     )
 

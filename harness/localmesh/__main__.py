@@ -29,6 +29,8 @@ def serve(
     Raises:
         MeshError: it does not come up; nothing is left of it.
     """
+    # The API's and the xDS server's threads wait for the control loop; Python's 5 ms add up to what a change takes.
+    sys.setswitchinterval(0.0005)
     with claimed(directory) as publish:
         logging.basicConfig(filename=directory / "mesh.log", level=logging.INFO, force=True)
         mesh = LocalMesh(directory, announce)
