@@ -19,6 +19,7 @@ _SHADES = {
 }
 _LINES = ("#1b5fa8", "#8a3ffc", "#00795c", "#a2560a")
 _RATE_LINE = "#8d98a5"
+_SHORTEST = 0.1  # seconds between two looks from which a rate can be told
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Point:
 
 
 def points(events: tuple[Event, ...], slo: str) -> tuple[Point, ...]:
-    """What happened between the looks at an SLO; looks that saw no new event are merged with the next one."""
+    """What happened between the looks at an SLO; looks too short or without a new event join the next."""
     found: list[Point] = []
     start, good, total, since = 0.0, 0, 0, 0.0
     for event in select(events, journal.Counted):
@@ -40,7 +41,7 @@ def points(events: tuple[Event, ...], slo: str) -> tuple[Point, ...]:
         if event.start != start:  # another phase, counted from its own beginning
             start, good, total, since = event.start, 0, 0, event.start
         new, seconds = event.total - total, event.end - since
-        if new > 0 and seconds > 0:
+        if new > 0 and seconds >= _SHORTEST:
             share = min(1.0, max(0.0, (event.good - good) / new))
             found.append(Point(event.end, share, new / seconds))
             good, total, since = event.good, event.total, event.end
@@ -126,7 +127,7 @@ def _axes(share: _Scale, rate: _Scale, x: _Scale, begin: float) -> str:
         y = share(fraction)
         marks.append(
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" stroke="#d5d9de" stroke-width="0.5"/>'
-            f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{fraction:.4g}</text>'
+            f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{100 * fraction:.4g} %</text>'
             f'<text x="{_WIDTH - _RIGHT + 6}" y="{y + 4}">{speed:.0f}</text>'
         )
         at = begin + (x.high - begin) * part / 4

@@ -56,6 +56,13 @@ class Outcome:
         return self.judgement.verdict.name == self.started.expected
 
     @property
+    def title(self) -> str:
+        """The test's name as people say it; the fault among its parameters has a place of its own."""
+        name = self.started.name.removeprefix("test_").replace(f"[{self.started.fault}]", "")
+        test, bracket, parameters = name.partition("[")
+        return test.replace("_", " ") + bracket + parameters
+
+    @property
     def policy(self) -> str:
         """Either "intact", or "weakened" in a control run."""
         return "weakened" if self.started.weakened else "intact"
@@ -95,7 +102,7 @@ def table(every: Sequence[Outcome]) -> Table:
     for one in every:
         verdict = one.judgement.verdict
         shown.add_row(
-            plain(one.started.name),
+            plain(one.title),
             one.started.fault,
             one.policy,
             f"[bold {_COLOURS[verdict]}]{verdict.name}[/]",
@@ -151,7 +158,7 @@ def attach(outcome: Outcome) -> None:
 
 
 def _share(counts: Counts) -> str:
-    return f"{counts.good / counts.total:.3%} of {counts.total:,}" if counts.total else "no event"
+    return f"{100 * counts.good / counts.total:.3f} % of {counts.total:,}" if counts.total else "no event"
 
 
 def _page(title: str, every: Sequence[Outcome]) -> str:
@@ -169,7 +176,7 @@ def _page(title: str, every: Sequence[Outcome]) -> str:
 def _row(number: int, one: Outcome) -> str:
     verdict = one.judgement.verdict.name
     cells = (
-        f'<a href="#run-{number}">{escape(one.started.name)}</a>',
+        f'<a href="#run-{number}">{escape(one.title)}</a>',
         escape(one.started.fault),
         one.policy,
         f'<span class="verdict {verdict}">{verdict}</span>',
@@ -191,7 +198,7 @@ def _section(number: int, one: Outcome) -> str:
     sent = "; ".join(map(_load, select(one.events, journal.LoadReported)))
     versions = escape(", ".join((*started.versions, started.api, started.entry, started.prometheus)))
     return (
-        f'<section id="run-{number}"><h2>{escape(started.name)}: <span class="{verdict}">{verdict}</span></h2>'
+        f'<section id="run-{number}"><h2>{escape(one.title)}: <span class="{verdict}">{verdict}</span></h2>'
         f"<p>{escape(about)}<br>{escape(sent)}</p>{chart.draw(one.events)}{phases}"
         f"<p><small>{versions}; journal {escape(one.path.name)}</small></p></section>"
     )

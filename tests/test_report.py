@@ -137,12 +137,25 @@ def test_the_table_shows_verdict_expectation_numbers_and_evidence(session):
     """One row per run."""
     out = io.StringIO()
     Console(file=out, width=200).print(report.table(report.outcomes(session)))
-    rows = [line for line in out.getvalue().splitlines() if "test_" in line]
+    rows = [line for line in out.getvalue().splitlines() if re.match(r"│ [xyz]\b", line)]
     assert len(rows) == 3
-    assert re.search(
-        r"test_x.*abort 503 30%.*intact.*HELD.*HELD.*100\.000% of 1,000.*asked 30 %.*14\.5", rows[0]
-    )
-    assert re.search(r"test_y.*weakened.*VIOLATED.*VIOLATED.*60\.000%", rows[1])
+    assert re.search(r"x.*abort 503 30%.*intact.*HELD.*HELD.*100\.000 % of 1,000.*asked 30 %.*14\.5", rows[0])
+    assert re.search(r"y.*weakened.*VIOLATED.*VIOLATED.*60\.000 %", rows[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("test_a_pod_dies[abort 503 30%]", "a pod dies"),
+        ("test_a_pod_dies[abort 503 30%] #2", "a pod dies #2"),
+        ("test_a_pod_dies[big_one]", "a pod dies[big_one]"),
+    ],
+)
+def test_a_run_is_called_what_its_test_says(tmp_path, name, title):
+    """Words instead of underscores; the fault has a column of its own."""
+    write(tmp_path, 1, course(name))
+    (one,) = report.outcomes(tmp_path)
+    assert one.title == title
 
 
 def test_the_chart_is_well_formed_and_holds_a_line_per_slo():
