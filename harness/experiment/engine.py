@@ -60,8 +60,10 @@ def run(
         except HarnessError as error:
             journal.write(log.Stopped(time.time(), str(error)))
         except KeyboardInterrupt as interrupt:
-            journal.write(log.Stopped(time.time(), str(interrupt) or "interrupted"))
-            raise
+            reason = str(interrupt) or "interrupted"
+            journal.write(log.Stopped(time.time(), reason))
+            # Not the same one again: a signal can come between two lines, and pytest cannot show such a traceback.
+            raise KeyboardInterrupt(reason) from None
     course.watch.phase("judge")
     judgement = judge(journal.events)
     journal.write(log.Judged(time.time(), judgement.verdict.name, judgement.reasons))

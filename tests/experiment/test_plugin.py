@@ -102,8 +102,8 @@ def test_a_session_whose_verdicts_are_as_expected_ends_with_0_and_leaves_a_repor
             "*test_control: abort 503 30% on shop/payments, policy weakened*",
             "*  VIOLATED (expected VIOLATED)*",
             "*Verdicts*",
-            "*test_held*nothing*intact*HELD*HELD*",
-            "*test_control*weakened*VIOLATED*VIOLATED*",
+            "*held*nothing*intact*HELD*HELD*",
+            "*control*weakened*VIOLATED*VIOLATED*",
             "*Report: *index.html",
         ]
     )

@@ -32,7 +32,7 @@ def test_each_pod_has_a_program_that_accepts_its_annotations(manifest):
     }
     variables = {f"STANDIN_{name.upper().replace('-', '_')}": value for name, value in settings.items()}
     behaviour = Behaviour.of(variables)
-    hosts = {url.split("/")[2].split(":")[0] for url in behaviour.calls}
+    hosts = {call.url.split("/")[2].split(":")[0] for call in behaviour.calls}
     assert hosts <= _of("Service").keys()
     assert template["spec"]["serviceAccountName"] in _of("ServiceAccount")
     assert behaviour.calls or 0.002 <= behaviour.latency[0] <= behaviour.latency[1] <= 0.005

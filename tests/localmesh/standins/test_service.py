@@ -65,6 +65,21 @@ def test_calls_are_made_in_turn_and_reported(start):
     assert answer.json["calls"] == [{"url": url, "status": 404} for url in urls]
 
 
+def test_a_call_can_be_for_the_requests_below_a_path_only(start):
+    """The longest path that fits decides; calls without a path are for all other requests."""
+    leaf = start("service", SERVICE_NAME="leaf").url
+    calls = f"{leaf}/front, /items {leaf}/items, /items/sold {leaf}/sold"
+    program = start("service", STANDIN_CALLS=calls)
+
+    def called(path):
+        return [call["url"].removeprefix(leaf) for call in program.ask(path).json["calls"]]
+
+    assert called("/") == ["/front"]
+    assert called("/itemsets") == ["/front"]
+    assert called("/items?x=1") == called("/items/7") == ["/items"]
+    assert called("/items/sold/7") == ["/sold"]
+
+
 def test_a_failed_call_fails_the_answer(start, free):
     """A call answered 500 or more, or not answered, makes the answer 503 and says why."""
     leaf = start("service", STANDIN_STATUS="500")
