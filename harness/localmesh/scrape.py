@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import bcrypt
 import yaml
 
-from harness.localmesh.errors import MeshError
 from harness.localmesh.process import Process, start
 from harness.localmesh.xds.model import Proxy
 
@@ -39,21 +37,6 @@ _MAY_BE_UNKNOWN = (
     "response_flags",
     "connection_security_policy",
 )
-
-
-def find() -> str:
-    """The path of the Prometheus program.
-
-    Raises:
-        MeshError: it is not on PATH.
-    """
-    found = shutil.which("prometheus")
-    if found is None:
-        raise MeshError(
-            "Prometheus is not on PATH: install Debian's package (apt-get install prometheus) or put the "
-            "program 'prometheus' of any 2.x release on PATH, then try again."
-        )
-    return found
 
 
 def run(

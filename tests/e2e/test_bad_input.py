@@ -61,10 +61,15 @@ def test_a_port_in_use_is_named(harness, tmp_path):
 
 
 def test_without_prometheus_it_is_said_how_to_get_one(harness, tmp_path):
-    """It is looked for on PATH."""
+    """HARNESS_PROMETHEUS can name another, which must be a program."""
     path = tmp_path / "web.yaml"
     path.write_text(ONE_POD % ("", 8080))
-    _refused(harness("up", "-f", str(path), PATH=str(tmp_path)), "Prometheus", "PATH", "apt-get install")
+    _refused(
+        harness("up", "-f", str(path), HARNESS_PROMETHEUS="/no/such"),
+        "/no/such",
+        "Prometheus",
+        "apt-get install",
+    )
 
 
 def test_without_an_envoy_for_the_platform_it_is_said_where_there_is_one(harness, tmp_path):
