@@ -197,7 +197,11 @@ def _bootstrap(arguments: str) -> str:
 
 def _seconds(target: str) -> float:
     begun = time.monotonic()
-    subprocess.run(["make", target], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(["make", target], cwd=ROOT, check=False, text=True, capture_output=True)
+    if done.returncode != 0:
+        raise SystemExit(
+            f"make {target} ended with {done.returncode}:\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
+        )
     return time.monotonic() - begun
 
 

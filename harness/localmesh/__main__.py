@@ -1,7 +1,7 @@
 """`python -m harness.localmesh DIRECTORY MANIFEST...`: a mesh in this process.
 
 It says what it does, a line each, then "READY " and its addresses as JSON; from there on it logs to mesh.log in its
-folder and runs until SIGTERM or SIGINT. When it cannot come up, its last line says why and its exit code is 2.
+folder and runs until SIGTERM or SIGINT. When it cannot come up, a last line says why and its exit code is 2.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.localmesh.errors import MeshError
-from harness.localmesh.launch import Addresses, claimed
+from harness.localmesh.launch import FAILED, READY, Addresses, claimed
 from harness.localmesh.mesh import LocalMesh
 
 
@@ -57,7 +57,7 @@ def main() -> int:
         print(text, flush=True)  # noqa: T201
 
     def ready(addresses: Addresses) -> None:
-        announce(f"READY {addresses.to_json()}")
+        announce(READY + addresses.to_json())
         # Whoever started the mesh stops reading here.
         log = os.open(directory / "mesh.log", os.O_WRONLY | os.O_APPEND)
         os.dup2(log, 1)
@@ -67,7 +67,7 @@ def main() -> int:
     try:
         serve(directory, manifests, announce, ready)
     except MeshError as error:
-        announce(str(error))
+        announce(f"{FAILED}{error}")
         return 2
     return 0
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from harness.localmesh import images
 from harness.localmesh.addresses import Block
 from harness.localmesh.api.resources import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS, SERVICES, Resource
+from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.admission import admit
-from harness.localmesh.kinds.parse import Manifest
+from harness.localmesh.kinds.defaults import complete
+from harness.localmesh.kinds.parse import Manifest, invalid
 from harness.localmesh.store import Admit, Operation, Store
 
 PROXY = "istio-proxy"
@@ -35,7 +37,7 @@ def _cluster_ips(block: Block, store: Callable[[], Store]) -> Admit:
     """Gives each new Service an address of the mesh's block, and keeps it."""
 
     def give(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:
-        if resource != SERVICES or new["spec"].get("clusterIP") == "None":
+        if resource != SERVICES or operation == "STATUS" or new["spec"].get("clusterIP") == "None":
             return new
         if old is not None:
             address = old["spec"].get("clusterIP", "")
@@ -48,10 +50,14 @@ def _cluster_ips(block: Block, store: Callable[[], Store]) -> Admit:
 
 def _known_images(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:
     """Refuses a pod template with an image that the mesh has no program for."""
-    if resource in (DEPLOYMENTS, REPLICA_SETS, PODS):
+    if operation != "STATUS" and resource in (DEPLOYMENTS, REPLICA_SETS, PODS):
         spec = new["spec"] if resource == PODS else new["spec"]["template"]["spec"]
         for container in spec["containers"]:
-            images.command(container["image"], container)
+            try:
+                images.command(container["image"], container)
+            except Refused as refused:
+                field = refused.field.replace("template.spec.", "") if resource == PODS else refused.field
+                raise invalid(new, field, refused.message.partition(": ")[2]) from None
     return new
 
 
@@ -59,6 +65,8 @@ def _scheduled(operation: Operation, resource: Resource, new: Manifest, old: Man
     """Places a new pod on the one node."""
     if resource != PODS or operation != "CREATE":
         return new
+    if new["spec"].get("nodeName", NODE) != NODE:
+        raise invalid(new, "spec.nodeName", f'the local mesh has one node, "{NODE}"; leave the field out')
     return {**new, "spec": {**new["spec"], "nodeName": NODE}}
 
 
@@ -72,7 +80,7 @@ def _sidecars(store: Callable[[], Store]) -> Admit:
         if resource != PODS or operation != "CREATE" or not _wants_sidecar(new, store()):
             return new
         containers = [*new["spec"]["containers"], {"name": PROXY, "image": PROXY_IMAGE}]
-        return {**new, "spec": {**new["spec"], "containers": containers}}
+        return complete({**new, "spec": {**new["spec"], "containers": containers}})
 
     return inject
 

@@ -7,6 +7,7 @@ wakes the control loop again.
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from harness.localmesh import workloads
+from harness.localmesh import events, workloads
 from harness.localmesh.api.resources import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -29,6 +30,9 @@ from harness.localmesh.objects import timestamp
 from harness.localmesh.store import Store
 from harness.localmesh.workloads import is_ready, owned_by
 
+_BURST = 50  # pods that a ReplicaSet may make in one turn
+_LOG = logging.getLogger(__name__)
+
 
 def reconcile(store: Store, chance: random.Random) -> None:
     """Takes every Deployment, ReplicaSet and Service one step further; `chance` names the pods."""
@@ -40,16 +44,21 @@ def reconcile(store: Store, chance: random.Random) -> None:
         _settle(_replica_set, store, replica_set, owned_by(replica_set, pods), chance)
     slices = store.list(ENDPOINT_SLICES)
     for service in store.list(SERVICES):
+        _settle(_balance, store, service)
         _settle(_endpoint_slices, store, service, pods, owned_by(service, slices))
 
 
-def _settle(step: Callable[..., None], *arguments: Any) -> None:
+def _settle(step: Callable[..., None], store: Store, owner: Manifest, *arguments: Any) -> None:
     try:
-        step(*arguments)
+        step(store, owner, *arguments)
     except Refused as refused:
         # Somebody changed or deleted the object since it was read: the wake-up that comes with it tries again.
         if refused.reason not in ("NotFound", "Conflict", "AlreadyExists", "Forbidden"):
-            raise
+            events.complain(store, owner, "FailedCreate", refused.message)
+    except Exception as error:
+        # One object that cannot be settled must not keep the others from it.
+        _LOG.exception("Cannot settle %s %s", owner["kind"], owner["metadata"]["name"])
+        events.complain(store, owner, "FailedReconcile", f"{type(error).__name__}: {error}")
 
 
 def _deployment(store: Store, deployment: Manifest, sets: list[Manifest]) -> None:
@@ -57,7 +66,8 @@ def _deployment(store: Store, deployment: Manifest, sets: list[Manifest]) -> Non
         return
     hashed = workloads.template_hash(deployment)
     current = next(
-        (item for item in sets if item["metadata"]["labels"].get(workloads.HASH_LABEL) == hashed), None
+        (item for item in sets if item["metadata"].get("labels", {}).get(workloads.HASH_LABEL) == hashed),
+        None,
     )
     old = [item for item in sets if item is not current and item["spec"]["replicas"] > 0]
     new, left = _rollout(deployment, current, old)
@@ -104,7 +114,7 @@ def _replica_set(store: Store, owner: Manifest, pods: list[Manifest], chance: ra
         return
     live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
     missing = owner["spec"].get("replicas", 1) - len(live)
-    for _ in range(missing):
+    for _ in range(min(missing, _BURST)):
         store.create(PODS, workloads.pod(owner, chance))
     # As Kubernetes does: pods that do not serve go first, then the youngest.
     youngest_first = live[::-1]
@@ -132,6 +142,13 @@ def _endpoint_slices(
             )
     for new in wanted.values():
         store.create(ENDPOINT_SLICES, new)
+
+
+def _balance(store: Store, service: Manifest) -> None:
+    """Gives a LoadBalancer its address, which here is the one inside the mesh too."""
+    if service["spec"].get("type") == "LoadBalancer":
+        ingress = [{"ip": service["spec"]["clusterIP"]}]
+        _set_status(store, SERVICES, service, {"loadBalancer": {"ingress": ingress}})
 
 
 def endpoint_slices(service: Manifest, pods: Iterable[Manifest]) -> list[Manifest]:
@@ -164,7 +181,7 @@ def target_port(port: Manifest, pod: Manifest) -> int | None:
 
 
 def _resolved(service: Manifest, pod: Manifest) -> tuple[tuple[str, int], ...]:
-    found = ((port.get("name", ""), target_port(port, pod)) for port in service["spec"]["ports"])
+    found = ((port.get("name", ""), target_port(port, pod)) for port in service["spec"].get("ports") or ())
     return tuple((name, number) for name, number in found if number is not None)
 
 

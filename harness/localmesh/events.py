@@ -11,6 +11,17 @@ from harness.localmesh.objects import timestamp
 from harness.localmesh.store import Store
 
 
+def complain(store: Store, about: Manifest, reason: str, message: str) -> None:
+    """Records a warning about an object, unless the last one about it says the same."""
+    uid = about["metadata"]["uid"]
+    for event in reversed(store.list(EVENTS, about["metadata"].get("namespace", ""))):
+        if event["involvedObject"].get("uid") == uid and event.get("reason") == reason:
+            if event.get("message") == message:
+                return
+            break
+    record(store, about, "Warning", reason, message)
+
+
 def record(store: Store, about: Manifest, kind: str, reason: str, message: str) -> None:
     """Records an event ("Normal" or "Warning") about an object; one whose namespace is going away has none."""
     metadata = about["metadata"]

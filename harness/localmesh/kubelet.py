@@ -5,6 +5,7 @@ Runs in the control loop's thread, which must be the main thread (see `process`)
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from harness.localmesh.xds.model import Proxy
 
 _RESTART_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _READY_POLL = 0.01
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -85,11 +87,22 @@ class Kubelet:
             self._end(self._runs.pop(uid))
         for uid, pod in pods.items():
             if "deletionTimestamp" in pod["metadata"]:
-                self._retire(pod)
+                self._alone(pod, self._retire, pod)
             elif uid not in self._runs:
-                self._start(pod)
+                self._alone(pod, self._start, pod)
+        for run in tuple(self._runs.values()):
+            self._alone(run.sandbox.pod, self._observe, run)
+
+    def complain(self, node: str, what: str) -> None:
+        """Tells that the Envoy of that node id has refused its configuration, with its own words."""
         for run in self._runs.values():
-            self._observe(run)
+            proxy = run.sandbox.proxy
+            if proxy is not None and proxy.node == node:
+                process = run.sandbox.processes.get(PROXY)
+                said = process.last_words() if process else ""
+                message = f"Envoy has refused its {what} and keeps the old ones: {said}"
+                _LOG.warning("%s: %s", run.sandbox.title, message)
+                events.complain(self._store, run.sandbox.pod, "ConfigurationRefused", message)
 
     def proxies(self) -> tuple[Proxy, ...]:
         """The Envoys in operation."""
@@ -135,6 +148,16 @@ class Kubelet:
             run.sandbox.kill()
         self._runs.clear()
 
+    def _alone(self, pod: Manifest, step: Callable[..., None], *arguments: object) -> None:
+        """Takes a step for one pod; what goes wrong with it concerns no other one."""
+        try:
+            step(*arguments)
+        except Exception as error:
+            _LOG.exception("Pod %s", pod["metadata"]["name"])
+            message = f"{type(error).__name__}: {error}"
+            self.failures.append(f"Pod {pod['metadata']['namespace']}/{pod['metadata']['name']}: {message}")
+            events.complain(self._store, pod, "Failed", message)
+
     def _start(self, pod: Manifest) -> None:
         address = self._block.pod()
         self._folder += 1
@@ -160,7 +183,7 @@ class Kubelet:
         name = container["name"]
         try:
             run.sandbox.up(container, self._xds_socket, self._stats_token)
-        except (MeshError, Refused, OSError) as error:
+        except (MeshError, Refused, OSError, ValueError) as error:
             self.failures.append(str(error))
             self._event(run, "Warning", "Failed", str(error))
             run.restart_at[name] = time.monotonic() + _delay(run.sandbox.restarts.get(name, 0))

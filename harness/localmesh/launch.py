@@ -11,21 +11,33 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from harness.localmesh.errors import MeshError
 from harness.localmesh.process import die_with_parent
 
 _STATE = "mesh.json"
 _LOG = "mesh.log"
-_READY = "READY "
+READY = "READY "
+"""Begins the line in which a mesh tells its addresses to whoever launched it."""
+
+FAILED = "FAILED "
+"""Begins the line in which it says why it cannot come up."""
+
+_DOWN_WITHIN = 10.0
+_CLAIM_WITHIN = 0.5
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -56,12 +68,19 @@ class Running:
 
 
 def home(name: str) -> Path:
-    """The folder of the mesh of that name."""
+    """The folder of the mesh of that name.
+
+    Raises:
+        MeshError: the name is none, or the folder of all meshes is not this user's alone.
+    """
+    if not _NAME.fullmatch(name):
+        raise MeshError(f'"{name}" is no name for a mesh; use lower case letters, digits and dashes.')
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     base = Path(runtime) / "harness" if runtime else Path("/tmp") / f"harness-{os.getuid()}"  # noqa: S108
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if base.stat().st_uid != os.getuid():
-        raise MeshError(f"{base} belongs to somebody else; set XDG_RUNTIME_DIR to a folder of your own.")
+    found = base.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise MeshError(f"{base} is not a folder of yours alone; set XDG_RUNTIME_DIR to one that is.")
     return base / name
 
 
@@ -74,42 +93,33 @@ def claimed(directory: Path) -> Iterator[Callable[[Addresses], None]]:
     Raises:
         MeshError: a mesh is up there.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = directory.with_suffix(".lock").open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise MeshError(
-            f"A mesh is already up in {directory}; take it down (harness down) or give this one another --name."
-        ) from None
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = _claim(directory)
     with lock:
-        shutil.rmtree(directory)
+        shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(mode=0o700)
         _write_state(directory, None)
         try:
             yield lambda addresses: _write_state(directory, addresses)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
-            directory.with_suffix(".lock").unlink(missing_ok=True)
+            _lock_file(directory).unlink(missing_ok=True)
 
 
 def find(directory: Path) -> Running | None:
     """The mesh that is up in the folder, or None; what one that was killed left there is removed."""
-    lock_file = directory.with_suffix(".lock")
-    if not lock_file.exists():
+    if not _lock_file(directory).exists():
         return None
-    with lock_file.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return _read_state(directory)
+    lock = _locked(directory)
+    if lock is None:
+        return _read_state(directory)
+    with lock:
         shutil.rmtree(directory, ignore_errors=True)
-        lock_file.unlink(missing_ok=True)
-        return None
+        _lock_file(directory).unlink(missing_ok=True)
+    return None
 
 
-def end(directory: Path, within: float = 10.0) -> bool:
+def end(directory: Path, within: float = _DOWN_WITHIN) -> bool:
     """Takes the mesh in the folder down and waits until it is gone; False when there was none.
 
     Args:
@@ -157,16 +167,60 @@ def launch(
     Raises:
         MeshError: it does not come up.
     """
-    directory = directory or home(f"run-{os.getpid()}")
+    directory = directory or _own_home()
     child = _spawn(directory, manifests, parent=os.getpid())
     try:
-        with child:
-            yield _await_ready(child, announce)
-            child.terminate()
+        yield _await_ready(child, announce)
     finally:
-        if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(_DOWN_WITHIN)
+        except subprocess.TimeoutExpired:
             child.kill()
-        find(directory)
+        with child:
+            find(directory)
+
+
+def _own_home() -> Path:
+    """A folder for a mesh of this process; what those of killed processes left beside it is removed."""
+    own = home(f"run-{os.getpid()}")
+    for lock in own.parent.glob("run-*.lock"):
+        find(lock.with_name(lock.name.removesuffix(".lock")))
+    return own
+
+
+def _claim(directory: Path) -> IO[str]:
+    """The lock of the folder. Whoever only looks (harness status) holds it for a moment too: that is waited for."""
+    deadline = time.monotonic() + _CLAIM_WITHIN
+    while (lock := _locked(directory)) is None:
+        if time.monotonic() > deadline:
+            raise MeshError(
+                f"A mesh is already up in {directory}; take it down (harness down) or give this one another --name."
+            )
+        time.sleep(0.02)
+    return lock
+
+
+def _lock_file(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.lock")
+
+
+def _locked(directory: Path) -> IO[str] | None:
+    """The lock of the folder, held until it is closed; None when a mesh holds it."""
+    path = _lock_file(directory)
+    while True:
+        lock = path.open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it before may have removed the file since it was opened: then it is no lock any more.
+            if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                return lock
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            lock.close()
+            return None
+        lock.close()
 
 
 def _spawn(directory: Path, manifests: Sequence[Path], parent: int | None) -> subprocess.Popen[str]:
@@ -189,8 +243,10 @@ def _await_ready(child: subprocess.Popen[str], announce: Callable[[str], None]) 
     said = ""
     for line in child.stdout:
         said = line.rstrip("\n")
-        if said.startswith(_READY):
-            return Addresses.from_json(said.removeprefix(_READY))
+        if said.startswith(READY):
+            return Addresses.from_json(said.removeprefix(READY))
+        if said.startswith(FAILED):
+            raise MeshError(said.removeprefix(FAILED))
         announce(said)
     child.wait()
     raise MeshError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import random
@@ -34,6 +35,8 @@ from harness.localmesh.xds.server import ConfigurationServer
 
 _UP_WITHIN = 60.0
 _POLL = 0.01
+_AFTER_FAILURE = 0.5
+_LOG = logging.getLogger(__name__)
 
 
 class LocalMesh:
@@ -53,10 +56,10 @@ class LocalMesh:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._block = addresses.claim()
         self._store = guarded_store(self._block)
-        self._store.subscribe(lambda: os.eventfd_write(self._wake, 1))
+        self._store.subscribe(self._nudge)
         self._stats_token = secrets.token_urlsafe(32)
         self._authority = Authority()
-        self._configuration = ConfigurationServer(directory / "xds.sock")
+        self._configuration = ConfigurationServer(directory / "xds.sock", self._nudge)
         self._publisher = Publisher(lambda: world.mesh(self._store), self._configuration)
         self._kubelet = Kubelet(
             store=self._store,
@@ -69,6 +72,7 @@ class LocalMesh:
         )
         self._targets: tuple[Proxy, ...] = ()
         self._prometheus: Process | None = None
+        self._is_up = False
         self._server: Server | None = None
 
     def up(self, manifests: Sequence[Path]) -> Addresses:
@@ -89,7 +93,7 @@ class LocalMesh:
         self._configuration.start()
         password = secrets.token_urlsafe(32)
         port = _free_port(self._block.prometheus)
-        self._prometheus = scrape.run(
+        self._scrape = scrape.prepare(
             prometheus,
             address=self._block.prometheus,
             port=port,
@@ -97,6 +101,7 @@ class LocalMesh:
             stats_token=self._stats_token,
             directory=self._directory / "prometheus",
         )
+        self._prometheus = self._scrape()
         kubeconfig = self._serve()
         entry = self._entry()
         # Without a Gateway the ingress gateway listens to nobody, as in Istio.
@@ -107,12 +112,21 @@ class LocalMesh:
 
     def run(self) -> None:
         """Runs the mesh until `stop`."""
+        self._is_up = True
         while not self._stopping:
-            self._turn()
+            try:
+                self._turn()
+            except Exception:
+                # A mistake of ours about one object must not take everybody's mesh down; the log has it.
+                _LOG.exception("The control loop failed in one turn and goes on")
+                self._sleep(_AFTER_FAILURE)
 
     def stop(self) -> None:
         """Makes `run` return; may be called from any thread and from a signal handler."""
         self._stopping = True
+        self._nudge()
+
+    def _nudge(self) -> None:
         os.eventfd_write(self._wake, 1)
 
     def down(self) -> None:
@@ -132,6 +146,9 @@ class LocalMesh:
         """One turn of the control loop: every part takes a step, then waits until there is something to do."""
         controllers.reconcile(self._store, self._chance)
         self._kubelet.reconcile()
+        for node, kind in self._configuration.refusals():
+            self._kubelet.complain(node, kind)
+        self._keep_prometheus()
         proxies = self._kubelet.proxies()
         self._publisher.push(proxies)
         if proxies != self._targets:
@@ -140,9 +157,17 @@ class LocalMesh:
         waits = [self._kubelet.patience(), self._publisher.patience(), patience]
         self._sleep(min((wait for wait in waits if wait is not None), default=None))
 
+    def _keep_prometheus(self) -> None:
+        """Starts Prometheus again when it has ended; its data are still there."""
+        if self._prometheus is not None and self._prometheus.exit_code is not None and self._is_up:
+            _LOG.warning("Prometheus ended with code %s and is started again", self._prometheus.exit_code)
+            self._prometheus.reap()
+            self._prometheus = self._scrape()
+
     def _sleep(self, seconds: float | None) -> None:
         poll = select.poll()
-        for handle in (self._wake, *self._kubelet.pidfds()):
+        watched = [self._prometheus.pidfd] if self._prometheus else []
+        for handle in (self._wake, *watched, *self._kubelet.pidfds()):
             poll.register(handle, select.POLLIN)
         # Rounded up: rounding down would spin through the last fraction of a millisecond.
         poll.poll(None if seconds is None else math.ceil(seconds * 1000))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import bcrypt
@@ -39,10 +40,12 @@ _MAY_BE_UNKNOWN = (
 )
 
 
-def run(
+def prepare(
     program: str, *, address: str, port: int, password: str, stats_token: str, directory: Path
-) -> Process:
-    """Starts Prometheus; its web API takes the user "mesh" and `password`.
+) -> Callable[[], Process]:
+    """Writes what Prometheus needs, and gives the function that starts it.
+
+    Its web API takes the user "mesh" and `password`.
 
     Args:
         program: the path of the program.
@@ -67,7 +70,8 @@ def run(
         f"--storage.tsdb.path={directory / 'data'}",
         "--log.level=warn",
     ]
-    return start("prometheus", argv, env={"PATH": os.environ.get("PATH", "")}, log=directory / "log")
+    env = {"PATH": os.environ.get("PATH", "")}
+    return partial(start, "prometheus", argv, env=env, log=directory / "log")
 
 
 def configuration(directory: Path) -> dict[str, object]:

@@ -24,7 +24,7 @@ from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.objects import clone, generated_name, timestamp, with_metadata, with_section
 from harness.localmesh.state import State
 
-Operation = Literal["CREATE", "UPDATE"]
+Operation = Literal["CREATE", "UPDATE", "STATUS"]
 Admit = Callable[[Operation, Resource, Manifest, Manifest | None], Manifest]
 """Admission of `(operation, resource, new, old)`: the object to store instead of `new`, or `Refused`."""
 
@@ -280,7 +280,7 @@ class Store:
 
     def _merged(self, resource: Resource, wanted: Manifest, old: Manifest, section: Section) -> Manifest:
         if section == "status":
-            return with_section(old, "status", wanted)
+            return self._admit("STATUS", resource, with_section(old, "status", wanted), old)
         kept = {key: old["metadata"].get(key) for key in _SYSTEM_FIELDS}
         new = with_metadata(wanted, **kept)
         if resource.has_status:

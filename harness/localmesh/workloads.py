@@ -81,7 +81,7 @@ def is_ready(pod: Manifest) -> bool:
     if "deletionTimestamp" in pod["metadata"]:
         return False
     conditions = pod.get("status", {}).get("conditions", ())
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+    return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions)
 
 
 def replica_set_status(owner: Manifest, pods: Sequence[Manifest]) -> Manifest:

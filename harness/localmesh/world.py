@@ -51,7 +51,7 @@ def service(manifest: Manifest) -> model.Service:
         name=metadata["name"],
         namespace=metadata["namespace"],
         cluster_ip=spec.get("clusterIP", ""),
-        ports=tuple(_port(port) for port in spec["ports"]),
+        ports=tuple(_port(port) for port in spec.get("ports") or ()),
         selector=spec.get("selector") or {},
     )
 

@@ -91,6 +91,28 @@ def test_a_label_without_a_value_says_unknown_as_istio_does(bookinfo):
     assert {item["metric"]["source_version"] for item in series} == {"unknown"}
 
 
+def test_an_envoy_that_refuses_its_configuration_is_complained_about(bookinfo, kubectl):
+    """What only Envoy itself can judge is told in an event on the pods, with its own words."""
+    path = bookinfo.kubeconfig.with_name("refused.yaml")
+    path.write_text("""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: refused}
+spec:
+  hosts: [ratings]
+  http: [{route: [{destination: {host: ratings}}], headers: {response: {set: {x: "%NOSUCH%"}}}}]
+""")
+    kubectl("apply", "-f", str(path))
+    try:
+        told = eventually(lambda: kubectl("get", "events", "--field-selector", "reason=ConfigurationRefused"))
+        eventually(
+            lambda: "NOSUCH" in kubectl("get", "events", "--field-selector", "reason=ConfigurationRefused")
+        )
+        assert told
+    finally:
+        kubectl("delete", "-f", str(path))
+
+
 def test_every_sidecar_is_scraped(bookinfo, core):
     """There is a healthy target for each pod of the mesh."""
     pods = {pod.metadata.name for pod in core.list_pod_for_all_namespaces().items}

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import HARNESS, ONE_POD, eventually, processes
+from kubernetes import client, config
+from support import HARNESS, ONE_POD, eventually, processes, query
 
 from harness.localmesh.launch import launch
 
@@ -120,3 +121,50 @@ def test_the_folder_of_a_mesh_is_its_owners_only(manifest, short):
     with launch([manifest()], print, short / "private") as addresses:
         folder = addresses.kubeconfig.parent
         assert folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("name", ["", "../x", "/x", "a.1", "A", "a/"])
+def test_a_name_that_could_be_a_path_is_refused(harness, name, short):
+    """Folders of meshes are removed, so nobody else's folder may be taken for one."""
+    done = harness("down", "--name", name, XDG_RUNTIME_DIR=str(short))
+    assert done.returncode == 2
+    assert "is no name for a mesh" in done.stderr
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_run(manifest, short, monkeypatch):
+    """The keys of a mesh that was killed do not lie about for ever."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
+    left = short / "harness" / "run-1"
+    left.mkdir(parents=True, mode=0o700)
+    left.parent.chmod(0o700)
+    (left / "key.pem").write_text("secret")
+    (short / "harness" / "run-1.lock").touch()
+    with launch([manifest()], print):
+        assert not left.exists()
+
+
+def test_a_mesh_outlives_its_prometheus_and_odd_objects(manifest, short):
+    """Prometheus is started again; an object that cannot be settled is an event, and all others go on."""
+    with launch([manifest()], print, short / "tough") as addresses:
+        folder = addresses.kubeconfig.parent
+        (pid,) = [pid for pid in processes(folder / "prometheus") if b"prometheus" in _name(pid)]
+        os.kill(int(pid), signal.SIGKILL)
+        eventually(lambda: query(addresses, "vector(1)"))
+        with config.new_client_from_config(str(addresses.kubeconfig)) as api:
+            apps, core = client.AppsV1Api(api), client.CoreV1Api(api)
+            long = api.sanitize_for_serialization(apps.read_namespaced_deployment("web", "default"))
+            long["metadata"] = {"name": "x" * 250}
+            long.pop("status")
+            apps.create_namespaced_deployment("default", long)
+            eventually(
+                lambda: [e for e in core.list_namespaced_event("default").items if e.reason == "FailedCreate"]
+            )
+            before = {pod.metadata.uid for pod in core.list_namespaced_pod("default").items}
+            core.delete_collection_namespaced_pod("default", grace_period_seconds=0)
+            eventually(
+                lambda: not before & {pod.metadata.uid for pod in core.list_namespaced_pod("default").items}
+            )
+
+
+def _name(pid):
+    return Path(f"/proc/{pid}/comm").read_bytes()

@@ -279,7 +279,7 @@ def test_a_spec_is_typed():
     assert spec.http[0].redirect is None
 
 
-@given(st.integers(1, 10**9), st.sampled_from([("ms", 1), ("s", 1000), ("m", 60_000)]))
+@given(st.integers(1, 10**8), st.sampled_from([("ms", 1), ("s", 1000), ("m", 60_000)]))
 def test_every_duration_of_whole_milliseconds_is_read(number, unit):
     """A whole number of a unit is read as that many seconds."""
     assert Duration.read(f"{number}{unit[0]}") == pytest.approx(number * unit[1] / 1000)

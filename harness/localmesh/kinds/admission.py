@@ -15,7 +15,7 @@ from harness.localmesh.api.resources import Resource
 from harness.localmesh.api.selectors import label_selector
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds import defaults, istio, kubernetes
-from harness.localmesh.kinds.parse import Kind, Manifest, invalid
+from harness.localmesh.kinds.parse import Kind, Manifest, invalid, unprintable
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -49,13 +49,16 @@ _NAME_RULES = {"namespaces": (_LABEL, _LABEL_RULE), "services": (_LABEL_1035, _L
 
 
 def admit(
-    operation: Literal["CREATE", "UPDATE"], resource: Resource, new: Manifest, old: Manifest | None
+    operation: Literal["CREATE", "UPDATE", "STATUS"], resource: Resource, new: Manifest, old: Manifest | None
 ) -> Manifest:
     """`new` with its defaults, when it is a valid object of `resource` and may follow `old`.
 
     Raises:
         Refused: 400 for an unknown field or a wrong type, 422 for a value that is not allowed; the field is named.
     """
+    if operation == "STATUS":
+        _status(new)
+        return new
     if not resource.builtin:
         new = {**new, "metadata": defaults.tidied(new["metadata"])}
         _custom(resource, new)
@@ -64,12 +67,24 @@ def admit(
     new["metadata"] = defaults.tidied(new["metadata"])
     _parse(new, resource.version, kubernetes.KINDS[resource.kind])
     _metadata(resource, new)
+    for field in unprintable({key: new.get(key) for key in ("metadata", "spec")}, "", allowed="\t\n\r"):
+        raise invalid(new, field.lstrip("."), "Invalid value: it holds a control character")
     new = _carried_over(new, old)
     _VALIDATORS.get(resource.kind, _nothing)(new)
     new = defaults.complete(new)
     if operation == "UPDATE" and old is not None:
         _immutable(new, old)
     return new
+
+
+def _status(manifest: Manifest) -> None:
+    try:
+        msgspec.convert(manifest.get("status", {}), kubernetes.Status)
+    except msgspec.ValidationError as error:
+        place = _PLACE.search(str(error))
+        raise invalid(
+            manifest, _joined("status", place["path"] if place and place["path"] else ""), str(error)
+        ) from None
 
 
 def _custom(resource: Resource, manifest: Manifest) -> None:
@@ -188,10 +203,24 @@ def _workload(manifest: Manifest) -> None:
     spec = manifest["spec"]
     if spec.get("replicas", 1) < 0:
         raise invalid(manifest, "spec.replicas", "must be greater than or equal to 0")
+    if spec.get("replicas", 1) > _MOST_PODS:
+        raise invalid(manifest, "spec.replicas", f"the local mesh has addresses for {_MOST_PODS} pods")
     template = spec["template"]
     _pod_spec(manifest, template["spec"], "spec.template.spec")
     if template["spec"].get("restartPolicy", "Always") != "Always":
         raise invalid(manifest, "spec.template.spec.restartPolicy", 'Unsupported value: must be "Always"')
+    extra = template.get("metadata", {}).keys() - {"labels", "annotations", "name", "creationTimestamp"}
+    if extra:
+        raise invalid(
+            manifest, f"spec.template.metadata.{min(extra)}", "a pod template has labels and annotations only"
+        )
+    for key in template.get("metadata", {}).get("annotations") or {}:
+        if not _QUALIFIED.fullmatch(key.lower()):
+            raise invalid(
+                manifest,
+                "spec.template.metadata.annotations",
+                f'Invalid value: "{key}": not a qualified name',
+            )
     labels = template.get("metadata", {}).get("labels") or {}
     _labels(manifest, labels, "spec.template.metadata.labels")
     selector = spec["selector"]
@@ -262,6 +291,7 @@ def _unbound(new: Manifest, old: Manifest) -> Manifest:
     return {key: value for key, value in new["spec"].items() if key != "nodeName"}
 
 
+_MOST_PODS = 24_000
 _VALIDATORS: dict[str, Callable[[Manifest], None]] = {
     "Pod": _pod,
     "Deployment": _deployment,

@@ -6,9 +6,10 @@ does not. Field names and types: the Kubernetes API reference, v1.32. A status i
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import field
+import msgspec
+from msgspec import Meta, field
 
 from harness.localmesh.kinds.parse import Kind
 
@@ -16,6 +17,7 @@ Free = dict[str, Any]
 """A part that has no effect here and is therefore not looked into."""
 
 IntOrString = int | str
+Replicas = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class OwnerReference(Kind):
@@ -96,7 +98,26 @@ class Container(Kind):
     termination_message_path: str = ""
     termination_message_policy: str = ""
     volume_mounts: tuple[Free, ...] = ()
-    working_dir: str = ""
+
+
+class Optional(Kind):
+    """A volume from a Secret or ConfigMap that need not be there; here it never is."""
+
+    optional: Literal[True]
+    # accepted, without effect here
+    secret_name: str = ""
+    name: str = ""
+    items: tuple[Free, ...] = ()
+    default_mode: int = 0
+
+
+class Volume(Kind):
+    """volumes[*], as far as a program without one does as well: empty ones, and those that may be missing."""
+
+    name: str
+    empty_dir: Free | None = None
+    secret: Optional | None = None
+    config_map: Optional | None = None
 
 
 class PodSpec(Kind):
@@ -104,7 +125,7 @@ class PodSpec(Kind):
 
     containers: tuple[Container, ...]
     node_name: str = ""
-    restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"
+    restart_policy: Literal["Always"] = "Always"
     service_account: str = ""
     service_account_name: str = ""
     termination_grace_period_seconds: int = 30
@@ -114,7 +135,6 @@ class PodSpec(Kind):
     dns_policy: str = ""
     enable_service_links: bool = True
     image_pull_secrets: tuple[Free, ...] = ()
-    node_selector: dict[str, str] = field(default_factory=dict)
     preemption_policy: str = ""
     priority: int = 0
     priority_class_name: str = ""
@@ -122,7 +142,7 @@ class PodSpec(Kind):
     security_context: Free = field(default_factory=dict)
     tolerations: tuple[Free, ...] = ()
     topology_spread_constraints: tuple[Free, ...] = ()
-    volumes: tuple[Free, ...] = ()
+    volumes: tuple[Volume, ...] = ()
 
 
 class PodTemplate(Kind):
@@ -211,10 +231,16 @@ class Namespace(_Object):
     spec: Free = field(default_factory=dict)
 
 
+class NodeSpec(Kind):
+    """The spec of the one node; it cannot be cordoned."""
+
+    unschedulable: Literal[False] = False
+
+
 class Node(_Object):
     """A Node."""
 
-    spec: Free = field(default_factory=dict)
+    spec: NodeSpec = NodeSpec()
 
 
 class Pod(_Object, kw_only=True):
@@ -326,3 +352,20 @@ KINDS: dict[str, type[_Object]] = {
     )
 }
 """Every builtin kind by its name."""
+
+
+class Condition(msgspec.Struct):
+    """status.conditions[*]: what the controllers read of it."""
+
+    type: str
+    status: str
+
+
+class Status(msgspec.Struct, rename="camel"):
+    """A status, whoever writes it: what the controllers read has its type, the rest is the writer's."""
+
+    conditions: list[Condition] = field(default_factory=list)
+    phase: str = ""
+    pod_ip: str = field(default="", name="podIP")
+    replicas: Replicas = 0
+    ready_replicas: Replicas = 0

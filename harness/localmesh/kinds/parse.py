@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, dataclass_transform
 
 import msgspec
@@ -52,6 +52,20 @@ def parse(
     except msgspec.ValidationError as error:
         field, why = _explain(section, str(error))
         raise invalid(manifest, field, why) from None
+
+
+def unprintable(value: Any, path: str, *, allowed: str = "") -> Iterator[str]:
+    """The paths below `path` of strings (and keys) with control characters other than those `allowed`."""
+    if isinstance(value, str):
+        if any(ord(sign) < 32 and sign not in allowed for sign in value):
+            yield path
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from unprintable(key, path, allowed=allowed)
+            yield from unprintable(item, f"{path}.{key}", allowed=allowed)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from unprintable(item, f"{path}[{index}]", allowed=allowed)
 
 
 def _explain(section: str, message: str) -> tuple[str, str]:

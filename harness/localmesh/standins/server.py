@@ -27,8 +27,12 @@ _PARTING = 1.0  # seconds a client gets to close its side after the last answer
 class _Connection(Message, asyncio.Protocol):
     """One client: requests are answered one at a time, in the order they came."""
 
-    def __init__(self, handler: Handler, connections: set[_Connection], stop: asyncio.Event) -> None:
+    def __init__(
+        self, handler: Handler, connections: set[_Connection], stop: asyncio.Event, *, abandon: bool
+    ) -> None:
         super().__init__()
+        self._abandon = abandon
+        self._task: asyncio.Task[Any] | None = None
         self._handler = handler
         self._connections = connections
         self._stop = stop  # once it is set, the next answer is the last
@@ -50,6 +54,8 @@ class _Connection(Message, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
         self._last = self._parted = True
+        if self._abandon and self._task is not None:
+            self._task.cancel()
         self._writable.set()
 
     def pause_writing(self) -> None:
@@ -60,9 +66,8 @@ class _Connection(Message, asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._last = self._eof = True
-        return (
-            bool(self._waiting) and not self._parted
-        )  # a client that only closed its side still gets its answers
+        # A client that only closed its side still gets its answers.
+        return bool(self._waiting) and not self._parted and not self._abandon
 
     def data_received(self, data: bytes) -> None:
         if self._last:
@@ -107,7 +112,7 @@ class _Connection(Message, asyncio.Protocol):
         self._waiting.append((item, old))
         if not self._answering:
             self._answering = True
-            _spawn(self._answer())
+            self._task = _spawn(self._answer())
 
     async def _answer(self) -> None:
         while self._waiting and not self._parted:
@@ -155,13 +160,16 @@ class _Connection(Message, asyncio.Protocol):
 _running: set[asyncio.Task[Any]] = set()  # the event loop itself holds tasks weakly
 
 
-def _spawn(coroutine: Coroutine[Any, Any, Any]) -> None:
+def _spawn(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     task = asyncio.get_running_loop().create_task(coroutine)
     _running.add(task)
     task.add_done_callback(_running.discard)
+    return task
 
 
-async def serve(handler: Handler, listeners: Sequence[socket.socket], stop: asyncio.Event) -> None:
+async def serve(
+    handler: Handler, listeners: Sequence[socket.socket], stop: asyncio.Event, *, abandon: bool = False
+) -> None:
     """Answer on the listening, non-blocking sockets until `stop` is set, then stop without losing a request.
 
     Then no connection is accepted any more, what was accepted or is being answered is answered to its end
@@ -169,12 +177,15 @@ async def serve(handler: Handler, listeners: Sequence[socket.socket], stop: asyn
     connection gets 0.2 s for such a next request. What remains are two races that no server can win: a request
     sent in the instant in which its idle connection closes, and a connection made in the instant in which the
     listener does.
+
+    With `abandon`, whoever closes its side is not answered any more, and the handler of its request is cancelled: for
+    requests that may wait for ever.
     """
     loop = asyncio.get_running_loop()
     connections: set[_Connection] = set()
 
     def connect() -> _Connection:
-        return _Connection(handler, connections, stop)
+        return _Connection(handler, connections, stop, abandon=abandon)
 
     def adopt(listener: socket.socket) -> None:
         for accepted in _backlog(listener):

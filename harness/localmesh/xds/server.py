@@ -10,7 +10,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -27,12 +27,17 @@ _LOOK_AGAIN = 1.0
 class ConfigurationServer:
     """The xDS server; its methods may be called from any thread between `start` and `stop`."""
 
-    def __init__(self, path: Path) -> None:
-        """Args: path: of the socket, at most 107 characters; its folder must be private."""
+    def __init__(self, path: Path, on_refusal: Callable[[], None] = lambda: None) -> None:
+        """Args: path: of the socket, at most 107 characters; on_refusal: called when there are new `refusals`.
+
+        The socket's folder must be private.
+        """
         self._path = path
+        self._on_refusal = on_refusal
         self._subscriptions = Subscriptions()
         self._stop = asyncio.Event()
         self._news = asyncio.Event()
+        self._refusals: set[tuple[str, str]] = set()
         self._thread = threading.Thread(target=self._run, name="xds", daemon=True)
 
     def start(self) -> None:
@@ -62,9 +67,14 @@ class ConfigurationServer:
 
         return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(timeout=10.0)
 
+    def refusals(self) -> set[tuple[str, str]]:
+        """Which Envoys (by node id) have refused what kind of resource since the last call."""
+        refused, self._refusals = self._refusals, set()
+        return refused
+
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(serve(self._answer, [self._listener], self._stop))
+            runner.run(serve(self._answer, [self._listener], self._stop, abandon=True))
 
     def _end(self) -> None:
         self._stop.set()
@@ -96,6 +106,9 @@ class ConfigurationServer:
         return Response(200, answer.body, {"content-type": "application/json"})
 
     async def _wait(self, kind: str, request: DiscoveryRequest) -> Answer | None:
+        if self._subscriptions.arrived(kind, request):
+            self._refusals.add((request.node.id, kind))
+            self._on_refusal()
         confirmed = False
         while not self._stop.is_set():
             news = self._news

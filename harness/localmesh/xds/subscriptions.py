@@ -93,6 +93,19 @@ class Subscriptions:
         """Forgets an Envoy."""
         self._nodes.pop(node, None)
 
+    def arrived(self, kind: str, request: DiscoveryRequest) -> bool:
+        """Notes what a new request confirms; says whether it refuses the version that it was sent before."""
+        node = self._nodes.get(request.node.id)
+        if node is None:
+            return False
+        key = (kind, () if kind in _WHOLE else request.resource_names)
+        subscription = node.subscriptions.setdefault(key, _Subscription())
+        subscription.confirmed = request.version_info
+        if not request.version_info:
+            # An Envoy that starts again, or makes a cluster anew, begins without a version; not over and over.
+            return subscription.times >= _OFFERS
+        return subscription.sent not in ("", request.version_info)
+
     def answer(self, kind: str, request: DiscoveryRequest, now: float) -> Answer | None:
         """The answer to `request` for resources of `kind` ("clusters", "routes", ...); None: not yet.
 
@@ -105,7 +118,6 @@ class Subscriptions:
             return None
         key = (kind, () if kind in _WHOLE else request.resource_names)
         subscription = node.subscriptions.setdefault(key, _Subscription())
-        subscription.confirmed = request.version_info
         resources = _chosen(node, kind, key[1])
         version = _version(resources)
         if not resources and kind not in _WHOLE:

@@ -120,3 +120,38 @@ def test_stopping_lets_nobody_wait_for_ever():
         waiting.join(5)
         assert found == [503]
         made.stop()
+
+
+def test_a_refusal_is_told_once(server):
+    """The Envoy and the kind of resource; then nothing until the next one."""
+    server.publish({NODE: snapshot("1")})
+    version, _ = clusters(server)
+    server.publish({NODE: snapshot("2")})
+    clusters(server, version)
+    again = threading.Thread(target=lambda: clusters(server, version))
+    again.start()
+    deadline = time.monotonic() + 5
+    while not (refused := server.refusals()):
+        assert time.monotonic() < deadline
+    assert refused == {(NODE, "clusters")}
+    again.join(5)
+
+
+def test_an_envoy_that_is_gone_is_waited_for_no_longer(server):
+    """A killed pod leaves no waiting request and no open connection."""
+    server.publish({NODE: snapshot("1")})
+    version, _ = clusters(server)
+    content = json.dumps({"node": {"id": NODE}, "version_info": version})
+    before = threading.active_count()
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(30):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(server.path))
+            head = (
+                f"POST /v3/discovery:clusters HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
+            )
+            connection.sendall(head.encode() + content.encode())
+    deadline = time.monotonic() + 5
+    while len(list(Path("/proc/self/fd").iterdir())) > open_files:
+        assert time.monotonic() < deadline
+    assert threading.active_count() == before

@@ -24,6 +24,12 @@ def request(version="", names=(), node=NODE):
     return DiscoveryRequest("type", version, tuple(names), DiscoveryRequest.Node(node))
 
 
+def ask(subscriptions, kind, request, now):
+    """The answer to a request that has just arrived."""
+    subscriptions.arrived(kind, request)
+    return subscriptions.answer(kind, request, now)
+
+
 def offered(snapshot_, now=0.0):
     """Subscriptions with that snapshot for NODE."""
     subscriptions = Subscriptions()
@@ -33,7 +39,7 @@ def offered(snapshot_, now=0.0):
 
 def test_a_first_request_is_answered_at_once_with_what_there_is():
     """The body is a DiscoveryResponse with version, type and resources."""
-    answer = offered(snapshot()).answer("clusters", request(), 0.0)
+    answer = ask(offered(snapshot()), "clusters", request(), 0.0)
     body = json.loads(answer.body)
     assert body == {
         "version_info": answer.version,
@@ -45,20 +51,20 @@ def test_a_first_request_is_answered_at_once_with_what_there_is():
 def test_an_envoy_that_has_the_current_version_is_kept_waiting_for_the_next():
     """No news is no answer; a change is answered at once."""
     subscriptions = offered(snapshot())
-    version = subscriptions.answer("clusters", request(), 0.0).version
-    assert subscriptions.answer("clusters", request(version), 0.0) is None
+    version = ask(subscriptions, "clusters", request(), 0.0).version
+    assert ask(subscriptions, "clusters", request(version), 0.0) is None
     assert subscriptions.set(NODE, snapshot(clusters="2"), 1.0)
-    assert subscriptions.answer("clusters", request(version), 1.0).version != version
+    assert ask(subscriptions, "clusters", request(version), 1.0).version != version
 
 
 def test_a_change_of_one_resource_does_not_concern_the_subscriptions_of_others():
     """Routes change, clusters and endpoints stay as they are: only the route subscription has news."""
     subscriptions = offered(snapshot(endpoints=("a", "b")))
-    clusters = subscriptions.answer("clusters", request(), 0.0).version
-    endpoints = subscriptions.answer("endpoints", request(names=["a"]), 0.0).version
+    clusters = ask(subscriptions, "clusters", request(), 0.0).version
+    endpoints = ask(subscriptions, "endpoints", request(names=["a"]), 0.0).version
     subscriptions.set(NODE, snapshot(routes="2", endpoints=("a", "b")), 1.0)
-    assert subscriptions.answer("clusters", request(clusters), 1.0) is None
-    assert subscriptions.answer("endpoints", request(endpoints, ["a"]), 1.0) is None
+    assert ask(subscriptions, "clusters", request(clusters), 1.0) is None
+    assert ask(subscriptions, "endpoints", request(endpoints, ["a"]), 1.0) is None
 
 
 def test_setting_the_same_snapshot_again_is_no_news():
@@ -69,43 +75,75 @@ def test_setting_the_same_snapshot_again_is_no_news():
 def test_routes_wait_until_their_clusters_are_confirmed():
     """No route is offered that names a cluster the Envoy may not know yet."""
     subscriptions = offered(snapshot())
-    clusters = subscriptions.answer("clusters", request(), 0.0).version
-    assert subscriptions.answer("routes", request(names=["r"]), 0.0) is None
-    subscriptions.answer("clusters", request(clusters), 0.0)
-    assert subscriptions.answer("routes", request(names=["r"]), 0.0) is not None
+    clusters = ask(subscriptions, "clusters", request(), 0.0).version
+    assert ask(subscriptions, "routes", request(names=["r"]), 0.0) is None
+    ask(subscriptions, "clusters", request(clusters), 0.0)
+    assert ask(subscriptions, "routes", request(names=["r"]), 0.0) is not None
 
 
 def test_routes_do_not_wait_for_ever_for_clusters_that_were_refused():
     """After a second they are offered all the same."""
     subscriptions = offered(snapshot())
-    subscriptions.answer("clusters", request(), 0.0)
-    assert subscriptions.answer("routes", request(names=["r"]), 0.9) is None
-    assert subscriptions.answer("routes", request(names=["r"]), 1.1) is not None
+    ask(subscriptions, "clusters", request(), 0.0)
+    assert ask(subscriptions, "routes", request(names=["r"]), 0.9) is None
+    assert ask(subscriptions, "routes", request(names=["r"]), 1.1) is not None
 
 
 def test_a_refused_version_is_offered_again_once_a_second_only():
     """An Envoy that keeps its old version asks again at once; that must not become a busy loop."""
     subscriptions = offered(snapshot())
-    offers = [subscriptions.answer("clusters", request(), 0.0) for _ in range(100)]
+    offers = [ask(subscriptions, "clusters", request(), 0.0) for _ in range(100)]
     assert 1 < sum(offer is not None for offer in offers) < 10
-    assert subscriptions.answer("clusters", request(), 0.5) is None
-    assert subscriptions.answer("clusters", request(), 1.5)
+    assert ask(subscriptions, "clusters", request(), 0.5) is None
+    assert ask(subscriptions, "clusters", request(), 1.5)
+
+
+def test_a_version_that_is_asked_past_has_been_refused():
+    """Whoever was sent 2 and still names 1 keeps 1; whoever begins anew, or was sent nothing, refuses nothing."""
+    subscriptions = offered(snapshot())
+    assert not subscriptions.arrived("clusters", request())
+    version = subscriptions.answer("clusters", request(), 0.0).version
+    assert not subscriptions.arrived("clusters", request(version))
+    subscriptions.set(NODE, snapshot(clusters="2"), 1.0)
+    assert subscriptions.answer("clusters", request(version), 1.0)
+    assert subscriptions.arrived("clusters", request(version))
+    assert not subscriptions.arrived("clusters", request())
+
+
+def test_an_envoy_that_never_gets_beyond_its_beginning_refuses_too():
+    """A new pod whose first configuration is bad has no version to name."""
+    subscriptions = offered(snapshot())
+    seen = []
+    for _ in range(10):
+        seen.append(subscriptions.arrived("clusters", request()))
+        subscriptions.answer("clusters", request(), 0.0)
+    assert not seen[0]
+    assert seen[-1]
+
+
+def test_looking_again_at_a_waiting_request_confirms_nothing():
+    """An old request that still waits must not take back what a newer one has confirmed."""
+    subscriptions = offered(snapshot())
+    version = ask(subscriptions, "clusters", request(), 0.0).version
+    subscriptions.arrived("clusters", request(version))
+    subscriptions.answer("clusters", request(), 0.0)
+    assert subscriptions.behind() == ()
 
 
 def test_an_unknown_envoy_or_resource_is_kept_waiting():
     """It may be known in a moment."""
     subscriptions = offered(snapshot())
-    assert subscriptions.answer("clusters", request(node="stranger"), 0.0) is None
-    assert subscriptions.answer("endpoints", request(names=["nobody"]), 0.0) is None
+    assert ask(subscriptions, "clusters", request(node="stranger"), 0.0) is None
+    assert ask(subscriptions, "endpoints", request(names=["nobody"]), 0.0) is None
 
 
 def test_an_envoy_is_behind_until_it_has_confirmed_everything():
     """Before its first request, between offer and confirmation, and after each change."""
     subscriptions = offered(snapshot())
     assert subscriptions.behind() == (NODE,)
-    version = subscriptions.answer("clusters", request(), 0.0).version
+    version = ask(subscriptions, "clusters", request(), 0.0).version
     assert subscriptions.behind() == (NODE,)
-    subscriptions.answer("clusters", request(version), 0.0)
+    ask(subscriptions, "clusters", request(version), 0.0)
     assert subscriptions.behind() == ()
     subscriptions.set(NODE, snapshot(clusters="2"), 1.0)
     assert subscriptions.behind() == (NODE,)

@@ -22,7 +22,7 @@ from harness.localmesh.kinds.istio.gateway import Gateway
 from harness.localmesh.kinds.istio.peerauthentication import PeerAuthentication
 from harness.localmesh.kinds.istio.values import Problem, decode
 from harness.localmesh.kinds.istio.virtualservice import VirtualService
-from harness.localmesh.kinds.parse import Kind, Manifest, invalid, parse
+from harness.localmesh.kinds.parse import Kind, Manifest, invalid, parse, unprintable
 
 __all__ = [
     "DestinationRule",
@@ -57,6 +57,10 @@ def admit(manifest: Manifest) -> None:
         kinds = ", ".join(_KINDS)
         raise invalid(manifest, "kind", f"the local mesh does not emulate this kind of Istio, only {kinds}")
     kind, problems = _KINDS[name]
+    for field in unprintable(manifest.get("spec"), "spec"):
+        raise invalid(
+            manifest, field, "it holds a control character, with which Envoy refuses its configuration"
+        )
     spec = _parsed(manifest, kind)
     for field, why in problems(spec):
         raise invalid(manifest, f"spec.{field}", why)

@@ -12,7 +12,14 @@ from typing import Annotated, Literal, dataclass_transform
 import msgspec
 from msgspec import Meta, field
 
-from harness.localmesh.kinds.istio.values import Labels, Port, Problem, ProtoDuration, Unsigned
+from harness.localmesh.kinds.istio.values import (
+    Labels,
+    Port,
+    Problem,
+    ProtoDuration,
+    Unsigned,
+    regex_problems,
+)
 from harness.localmesh.kinds.parse import Kind
 
 _DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
@@ -182,6 +189,13 @@ def _header_problems(field: str, header: HeaderMatcher) -> Iterator[Problem]:
         if header.present_match is not None:
             yield field, "only one of string_match and present_match can be given"
         ways = [getattr(header.string_match, way.name) for way in msgspec.structs.fields(header.string_match)]
+        for name in ("prefix", "suffix", "contains"):
+            if getattr(header.string_match, name) == "":
+                yield f"{field}.string_match.{name}", "must not be empty"
+        if header.string_match.safe_regex is not None:
+            yield from regex_problems(
+                f"{field}.string_match.safe_regex", header.string_match.safe_regex.regex
+            )
         if sum(way is not None for way in ways) != 1:
             yield (
                 f"{field}.string_match",

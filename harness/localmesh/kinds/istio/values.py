@@ -29,6 +29,14 @@ _HOST = re.compile(
 )
 
 
+# Look-around, atomic groups, conditions, Python's own flags and comments, back references, possessive quantifiers,
+# and counts of more than 1,000.
+_NOT_RE2 = re.compile(r"\(\?(?:[=!>(#aLux]|<[=!]|P=)|\\[1-9Z]|[*+?}]\+|\{(?:\d+,)?\d{4,}")
+
+# The longest duration of Go, in seconds: what istiod could pass on.
+_LONGEST = 2**63 / 1e9
+
+
 class Duration(float):
     """Seconds; written as in Go ("1.5s", "250ms", "1m30s"), whole milliseconds and at least one.
 
@@ -44,6 +52,8 @@ class Duration(float):
         milliseconds = round(value * 1e3, 6)
         if milliseconds < 1 or milliseconds != int(milliseconds):
             raise ValueError(f"{text!r} is too short or too fine; use whole milliseconds, at least 1ms")
+        if value > _LONGEST:
+            raise ValueError(f"{text!r} is longer than any duration can be (292 years)")
         return cls(value)
 
 
@@ -57,6 +67,8 @@ class ProtoDuration(float):
             raise ValueError(
                 f'{text!r} is no duration as Envoy reads it; write seconds like "0.25s", more than 0'
             )
+        if float(text[:-1]) > _LONGEST:
+            raise ValueError(f"{text!r} is longer than any duration can be (292 years)")
         return cls(text[:-1])
 
 
@@ -79,6 +91,22 @@ def host_problems(field: str, host: str, *, wildcard: bool = True) -> Iterator[P
         yield field, f'{host!r} is no host name; a wildcard is "*" or a first label "*."'
     elif "*" in host and not wildcard:
         yield field, f"{host!r} must name one host, not a wildcard"
+
+
+def regex_problems(field: str, regex: str) -> Iterator[Problem]:
+    """RE2 is stricter than Python; what only Python knows would make Envoy reject the whole configuration."""
+    try:
+        re.compile(regex)
+    except re.error as error:
+        yield field, f"{regex!r} is no regular expression: {error}"
+        return
+    if not regex:
+        yield field, "must not be empty"
+    if _NOT_RE2.search(regex):
+        yield (
+            field,
+            f"{regex!r} uses what Envoy's RE2 does not have (look-around, back references and the like)",
+        )
 
 
 def repeated(items: Sequence[str]) -> str | None:

@@ -18,6 +18,7 @@ from harness.localmesh.kinds.istio.values import (
     Problem,
     host_problems,
     label_problems,
+    regex_problems,
     repeated,
 )
 from harness.localmesh.kinds.parse import Kind
@@ -196,9 +197,7 @@ _RETRY_ON = frozenset(
         "unavailable",
     }
 )
-# Look-around, atomic groups, conditions, Python's own flags and comments, back references, possessive quantifiers,
-# and counts of more than 1,000.
-_NOT_RE2 = re.compile(r"\(\?(?:[=!>(#aLux]|<[=!]|P=)|\\[1-9Z]|[*+?}]\+|\{(?:\d+,)?\d{4,}")
+_FORMAT = re.compile(r"%%|%[A-Z0-9_]+(?:\([^)]*\))?(?::\d+)?%")
 _GATEWAY = re.compile(r"(?:[a-z0-9][-a-z0-9]*/)?[a-z0-9][-a-z0-9.]*")
 
 
@@ -249,6 +248,9 @@ def _route_problems(route: HttpRoute) -> Iterator[Problem]:
             yield f"route[{index}].destination.{path}", why
     if len(route.route) > 1 and not sum(weighted.weight for weighted in route.route):
         yield "route", "the weights of the destinations add up to 0"
+    yield from _header_problems("headers", route.headers)
+    for index, weighted in enumerate(route.route):
+        yield from _header_problems(f"route[{index}].headers", weighted.headers)
     if route.retries is not None:
         yield from _retry_problems(route.retries)
     if route.fault is not None and route.fault.delay is None and route.fault.abort is None:
@@ -275,29 +277,26 @@ def _match_problems(match: Match) -> Iterator[Problem]:
         if string.prefix == "":
             yield f"{place}.prefix", "must not be empty"
         if string.regex is not None:
-            yield from _regex_problems(f"{place}.regex", string.regex)
-
-
-def _regex_problems(field: str, regex: str) -> Iterator[Problem]:
-    """RE2 is stricter than Python; what only Python knows would make Envoy reject the whole configuration."""
-    try:
-        re.compile(regex)
-    except re.error as error:
-        yield field, f"{regex!r} is no regular expression: {error}"
-        return
-    if not regex:
-        yield field, "must not be empty"
-    if _NOT_RE2.search(regex):
-        yield (
-            field,
-            f"{regex!r} uses what Envoy's RE2 does not have (look-around, back references and the like)",
-        )
+            yield from regex_problems(f"{place}.regex", string.regex)
 
 
 def _destination_problems(destination: Destination) -> Iterator[Problem]:
     yield from host_problems("host", destination.host, wildcard=False)
     if destination.subset:
         yield from label_problems("subset", destination.subset)
+
+
+def _header_problems(field: str, headers: Headers) -> Iterator[Problem]:
+    """A lone "%" begins a command of Envoy's; one that does not end makes it refuse the configuration."""
+    for side in ("request", "response"):
+        operations = getattr(headers, side)
+        for action in ("set", "add"):
+            for name, value in getattr(operations, action).items():
+                if "%" in _FORMAT.sub("", value):
+                    yield (
+                        f"{field}.{side}.{action}[{name}]",
+                        f'{value!r} has a lone "%"; write "%%" for the sign',
+                    )
 
 
 def _retry_problems(retries: Retries) -> Iterator[Problem]:
@@ -319,7 +318,7 @@ def _rewrite_problems(route: HttpRoute) -> Iterator[Problem]:
         if not (rewrite.uri or rewrite.authority or rewrite.uri_regex_rewrite):
             yield "rewrite", "one of uri, uriRegexRewrite and authority must be given"
         if rewrite.uri_regex_rewrite:
-            yield from _regex_problems("rewrite.uriRegexRewrite.match", rewrite.uri_regex_rewrite.match)
+            yield from regex_problems("rewrite.uriRegexRewrite.match", rewrite.uri_regex_rewrite.match)
     if (redirect := route.redirect) is not None and not (
         redirect.uri or redirect.authority or redirect.scheme or redirect.port
     ):
