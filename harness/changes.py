@@ -108,10 +108,17 @@ class Delete:
 
 @dataclass(frozen=True)
 class Uncreate:
-    """Undoes a `Create`: deletes the object if it still carries `owner` in its annotation `OWNER` ("" for none)."""
+    """Undoes a `Create`: deletes the object if it is still the one that was created.
+
+    Attributes:
+        ref: the object.
+        owner: what it carries in its annotation `OWNER`, "" for nothing.
+        uid: the UID it got, "" while that is not known; an object that has it is ours whatever its annotations say.
+    """
 
     ref: Ref
     owner: str = ""
+    uid: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,9 +131,10 @@ class Restore:
 
 @dataclass(frozen=True)
 class Recreate:
-    """Undoes the `Delete` of an object that nobody else would bring back."""
+    """Undoes the `Delete` of an object that nobody else would bring back; `uid` is that of the deleted one."""
 
     manifest: Manifest
+    uid: str = ""
 
     @property
     def ref(self) -> Ref:
@@ -189,7 +197,9 @@ def undo(change: Change, before: Manifest | None) -> Undo:
         raise HarnessError(f"There is no {change.ref}; check its name, or resolve the target again.")
     if isinstance(change, Patch):
         return Restore(change.ref, _patched(change, before)[1])
-    return LeftToController(change.ref) if _is_controlled(before) else Recreate(_as_written(before))
+    if _is_controlled(before):
+        return LeftToController(change.ref)
+    return Recreate(_as_written(before), before["metadata"].get("uid", ""))
 
 
 def restore(undo: Restore, current: Manifest) -> tuple[Manifest, tuple[Path, ...]]:
@@ -205,8 +215,8 @@ def restore(undo: Restore, current: Manifest) -> tuple[Manifest, tuple[Path, ...
 def to_json(item: Change | Undo) -> dict[str, Any]:
     """`item` as JSON values, under the name of its type."""
     match item:
-        case Create(manifest) | Recreate(manifest):
-            content: dict[str, Any] = {"manifest": manifest}
+        case Create() | Recreate():
+            content: dict[str, Any] = dict(vars(item))
         case Patch(ref, edits):
             content = {"ref": vars(ref), "edits": [_present(vars(edit)) for edit in edits]}
         case Restore(ref, fields):
@@ -239,12 +249,12 @@ def undo_from_json(raw: dict[str, Any]) -> Undo:
         KeyError, TypeError, ValueError: `raw` is not what `to_json` gives for an inverse.
     """
     match raw:
-        case {"Uncreate": {"ref": ref, "owner": owner}}:
-            return Uncreate(Ref(**ref), owner)
+        case {"Uncreate": {"ref": ref, "owner": owner, **more}}:
+            return Uncreate(Ref(**ref), owner, str(more.get("uid", "")))
         case {"Restore": {"ref": ref, "fields": fields}}:
             return Restore(Ref(**ref), tuple(_field(field) for field in fields))
-        case {"Recreate": {"manifest": manifest}}:
-            return Recreate(manifest)
+        case {"Recreate": {"manifest": manifest, **more}}:
+            return Recreate(manifest, str(more.get("uid", "")))
         case {"LeftToController": {"ref": ref}}:
             return LeftToController(Ref(**ref))
     raise ValueError(f"not an inverse of a change: {raw}")

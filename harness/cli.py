@@ -116,12 +116,15 @@ def _heal(options: argparse.Namespace) -> int:
     from harness.injection import heal  # noqa: PLC0415
     from harness.ledger import Ledger  # noqa: PLC0415
 
-    healing = heal(Cluster.connect(options.kubeconfig, options.kube_context), Ledger())
-    for line in (*healing.done, *healing.kept, *healing.failed):
+    with Cluster.connect(options.kubeconfig, options.kube_context) as cluster:
+        healing = heal(cluster, Ledger())
+    for line in healing.sentences:
         _say(line)
-    if not (healing.done or healing.kept or healing.failed):
-        _say("Nothing to heal: no earlier run left anything in this mesh.")
-    return 2 if healing.failed else 0
+    if not healing.sentences:
+        _say(
+            "Nothing to heal: this machine's ledger and the EnvoyFilters in the cluster name no earlier run."
+        )
+    return 2 if healing.failed or healing.unseen else 0
 
 
 def _print_exports(addresses: Addresses) -> None:

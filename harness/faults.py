@@ -50,10 +50,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Replaced:
-    """The pods with these UIDs are gone, and as many pods of the target are ready as before."""
+    """The pods with these UIDs are gone, and the target had requests to lose before it.
+
+    Its requests are counted under `selector_all`, labels (compared for equality) of `istio_requests_total`.
+    """
 
     momentary: ClassVar[bool] = True
     uids: tuple[str, ...]
+    selector_all: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -189,8 +193,8 @@ class PodKill:
         return tuple(Delete(pod.ref, self.grace_seconds) for pod in self.pods(scene))
 
     def evidence(self, scene: Scene) -> Replaced:
-        """New UIDs: a pod of the same name would prove nothing."""
-        return Replaced(tuple(pod.uid for pod in self.pods(scene)))
+        """New UIDs, for a pod of the same name would prove nothing, and the callee's own count of requests."""
+        return Replaced(tuple(pod.uid for pod in self.pods(scene)), _reported(scene))
 
     def pods(self, scene: Scene) -> tuple[Pod, ...]:
         """The same pods for the same seed; HarnessError when the target has fewer."""

@@ -1,7 +1,8 @@
 """Faults in force: changes applied, their inverses on disk first, and reverted by one and the same code.
 
 `Injection.revert` undoes what this process did, `heal` what runs before it left behind. Both are harmless when there
-is nothing to undo, and both go on past an object that cannot be restored.
+is nothing to undo, and both go on past an object that cannot be restored. What is to be undone is in the ledger of
+this machine. EnvoyFilters say in the cluster, too, how long their run claims them, so `heal` finds those of all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final
 from uuid import uuid4
@@ -38,9 +38,14 @@ from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.faults import BlastRadius, Fault, Scene, Target
 from harness.ledger import Entries, Ledger, Record
+from harness.leftovers import EXPIRES, Leftovers, leftovers, stamp
 
-EXPIRES: Final = "harness.mesh/expires"
-"""The annotation of a created object that says until when its run claims it (RFC 3339, UTC)."""
+__all__ = ["EXPIRES", "Healing", "Injection", "apply_changes", "heal", "inject", "resolve"]
+
+_GRACE: Final = 30.0  # seconds that Kubernetes gives a pod to end unless it says otherwise
+_LONGEST_GRACE: Final = 120.0
+_MARGIN: Final = 10.0
+_POLL: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,23 @@ class Healing:
         done: objects that are as they were before.
         kept: fields or objects that were left alone, since somebody else changed them meanwhile.
         failed: objects that could not be restored, with the reason; they stay in the ledger.
+        claimed: faults in force that `heal` left alone, since the run that made them claims them still.
+        unseen: what `heal` could not look for, with the reason.
     """
 
     done: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    claimed: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     def __add__(self, other: Healing) -> Healing:
-        return Healing(self.done + other.done, self.kept + other.kept, self.failed + other.failed)
+        return Healing(**{name: mine + vars(other)[name] for name, mine in vars(self).items()})
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All of it."""
+        return tuple(text for texts in vars(self).values() for text in texts)
 
 
 class Injection:
@@ -98,14 +112,20 @@ class Injection:
             self._entries.close()
         return healing
 
+    def end(self) -> Healing:
+        """Reverts, and ends the claim: what could not be undone is from now on for `heal` to undo."""
+        try:
+            return self.revert()
+        finally:
+            self._entries.close()
+
     def __enter__(self) -> Injection:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        failed = self.revert().failed
-        self._entries.close()
+        failed = self.end().failed
         if failed and error is None:
             raise HarnessError(_leftover(failed))
 
@@ -115,7 +135,8 @@ class Injection:
             case Create(manifest):
                 marked = Create(self._marked(manifest))
                 self._record(marked, self._cluster.get(change.ref))
-                self._cluster.create(marked.manifest)
+                created = self._cluster.create(marked.manifest)
+                self._records[-1] = self._entries.created(self._records[-1], created["metadata"]["uid"])
             case Patch(ref):
                 self._cluster.patch(ref, lambda current: self._patched(change, current))
             case Delete(ref, grace_seconds):
@@ -148,8 +169,9 @@ class Injection:
 
     def _marked(self, manifest: Manifest) -> Manifest:
         marked = deepcopy(manifest)
-        expires = datetime.fromtimestamp(self.expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        marked["metadata"].setdefault("annotations", {}).update({OWNER: self.name, EXPIRES: expires})
+        marked["metadata"].setdefault("annotations", {}).update(
+            {OWNER: self.name, EXPIRES: stamp(self.expires)}
+        )
         return marked
 
 
@@ -197,6 +219,9 @@ def apply_changes(
 ) -> Injection:
     """Applies changes as `inject` does, without a fault and without a blast radius.
 
+    Of several runs that share the ledger's directory one at a time looks whether it is alone, and makes its changes.
+    Runs on different machines do not keep each other out; only `heal` sees the EnvoyFilters of the others.
+
     Args:
         cluster: where.
         changes: what, in this order.
@@ -205,33 +230,37 @@ def apply_changes(
         expires_in: for how long the run claims them, in seconds.
 
     Raises:
-        HarnessError: another run is at work in this mesh, or a change failed; those made before are reverted.
+        HarnessError: another run is at work in this mesh, the ledger is damaged, or a change failed; those made
+            before are reverted.
     """
-    others = sorted(ledger.claims(cluster.identity))
-    if others:
-        raise HarnessError(
-            f"Another run is at work in the mesh at {cluster.host}: {', '.join(others)}; wait for its end."
-        )
-    injection = Injection(cluster, ledger.open(run, cluster.identity), run, expires_in)
-    try:
-        for change in changes:
-            injection._make(change)
-    except BaseException as error:  # Ctrl-C, too, must not leave half a fault behind
-        failed = injection.revert().failed
-        injection._entries.close()
-        if failed and isinstance(error, HarnessError):
-            raise HarnessError(f"{error} {_leftover(failed)}") from error
-        raise
+    with ledger.turn(cluster.identity):
+        if others := sorted(ledger.claims(cluster.identity)):
+            raise HarnessError(
+                f"Another run is at work in the mesh at {cluster.host}: {', '.join(others)}; wait for its end."
+            )
+        if damage := ledger.damage(cluster.identity):
+            raise HarnessError(damage[0])
+        injection = Injection(cluster, ledger.open(run, cluster.identity), run, expires_in)
+        try:
+            for change in changes:
+                injection._make(change)
+        except BaseException as error:  # Ctrl-C, too, must not leave half a fault behind
+            failed = injection.end().failed
+            if failed and isinstance(error, HarnessError):
+                raise HarnessError(f"{error} {_leftover(failed)}") from error
+            raise
     return injection
 
 
 def heal(cluster: Cluster, ledger: Ledger) -> Healing:
     """Reverts what runs that ended without it left in this mesh, newest first.
 
-    The changes of a run that is still alive are left alone until they expire.
+    That is what the ledger of this machine knows, and the EnvoyFilters of runs of any machine, in all namespaces,
+    whose claim is over. The changes of a run that is still alive are left alone until they expire. A ledger that
+    cannot be read is named in `failed`, when everything else has been done.
 
     Raises:
-        HarnessError: the ledger cannot be read or written.
+        HarnessError: the ledger cannot be written.
     """
     healing = Healing()
     with ExitStack() as stack:
@@ -240,7 +269,20 @@ def heal(cluster: Cluster, ledger: Ledger) -> Healing:
             if record.run not in runs:
                 runs[record.run] = stack.enter_context(ledger.open(record.run, record.mesh))
             healing += _undo(cluster, runs[record.run], record)
+    healing += _remove(cluster, leftovers(cluster)) + Healing(failed=ledger.damage(cluster.identity))
     ledger.sweep()
+    return healing
+
+
+def _remove(cluster: Cluster, found: Leftovers) -> Healing:
+    """Deletes the leftovers whose claim is over, and names the others."""
+    healing = Healing(claimed=found.claimed, unseen=found.unseen)
+    for ref, uid in found.expired:
+        try:
+            cluster.delete(ref, uid=uid)
+            healing += Healing(done=(f"{ref}, which a run left whose claim is over, is deleted.",))
+        except HarnessError as error:
+            healing += Healing(failed=(f"{ref}, which a run left whose claim is over, is in force: {error}",))
     return healing
 
 
@@ -248,34 +290,65 @@ def _undo(cluster: Cluster, entries: Entries, record: Record) -> Healing:
     """Undoes one change and writes that down."""
     try:
         healing = _restore(cluster, record)
-        entries.reverted(record)
     except HarnessError as error:
         return Healing(failed=(f"{record.undo.ref} is not restored: {error}",))
+    try:
+        entries.reverted(record)
+    except HarnessError as error:
+        return healing + Healing(
+            failed=(f"That {record.undo.ref} is restored is not in the ledger: {error}",)
+        )
     return healing
 
 
 def _restore(cluster: Cluster, record: Record) -> Healing:
     match record.undo:
-        case Uncreate(ref, owner):
-            return _uncreate(cluster, ref, owner)
+        case Uncreate():
+            return _uncreate(cluster, record.undo)
         case Restore():
             return _restore_fields(cluster, record.undo)
-        case Recreate(manifest):
-            if cluster.get(record.undo.ref) is not None:
-                return Healing(kept=(f"{record.undo.ref} exists again; it is left as it is.",))
-            cluster.create(manifest)
-            return Healing(done=(f"{record.undo.ref} is created again.",))
+        case Recreate():
+            return _recreate(cluster, record.undo)
         case LeftToController(ref):
             return Healing(done=(f"{ref} is replaced by its controller.",))
 
 
-def _uncreate(cluster: Cluster, ref: Ref, owner: str) -> Healing:
-    current = cluster.get(ref)
-    if current is not None and owner_of(current) != owner:
-        return Healing(kept=(f"{ref} was created by somebody else meanwhile; it is left alone.",))
+def _uncreate(cluster: Cluster, undo: Uncreate) -> Healing:
+    current = cluster.get(undo.ref)
     if current is not None:
-        cluster.delete(ref, uid=current["metadata"]["uid"])
-    return Healing(done=(f"{ref} is deleted again.",))
+        uid = current["metadata"]["uid"]
+        if uid != undo.uid and owner_of(current) != undo.owner:
+            return Healing(kept=(f"{undo.ref} was created by somebody else meanwhile; it is left alone.",))
+        cluster.delete(undo.ref, uid=uid)
+    return Healing(done=(f"{undo.ref} is deleted again.",))
+
+
+def _recreate(cluster: Cluster, undo: Recreate) -> Healing:
+    current = _when_gone(cluster, undo.ref)
+    if current is None:
+        cluster.create(undo.manifest)
+        return Healing(done=(f"{undo.ref} is created again.",))
+    if undo.uid and current["metadata"].get("uid") == undo.uid:
+        return Healing(done=(f"{undo.ref} was never deleted.",))
+    return Healing(kept=(f"{undo.ref} exists again; it is left as it is.",))
+
+
+def _when_gone(cluster: Cluster, ref: Ref) -> Manifest | None:
+    """An object that is about to stay, or None when there is none; one that is being deleted is waited for.
+
+    Raises:
+        HarnessError: it is not gone some seconds after the time it was given to end.
+    """
+    began = time.monotonic()
+    while (current := cluster.get(ref)) is not None and "deletionTimestamp" in current["metadata"]:
+        grace = current["metadata"].get("deletionGracePeriodSeconds", _GRACE)
+        waited = time.monotonic() - began
+        if waited > min(grace, _LONGEST_GRACE) + _MARGIN:
+            raise HarnessError(
+                f"It is still being deleted after {waited:.0f} s; see what holds it up (its finalizers, its node)."
+            )
+        time.sleep(_POLL)
+    return current
 
 
 def _restore_fields(cluster: Cluster, undo: Restore) -> Healing:

@@ -22,12 +22,14 @@ from harness.errors import HarnessError
 class Objective:
     """An SLO as the journal keeps it: at least the fraction `at_least` of the events of `name` are good.
 
-    `planned` is the number of events, fixed before the run, at which HELD is tested.
+    `planned` is the number of events, fixed before the run, at which HELD is tested. `answers` says that an
+    event is good when the caller got a good answer, so that the load generator's own count must not contradict it.
     """
 
     name: str
     at_least: float
     planned: int
+    answers: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,19 @@ class ShareSeen:
 
 @dataclass(frozen=True)
 class ReplacedSeen:
-    """Of the pods `asked` for, these are gone; `ready` pods of the target are ready, `before` were."""
+    """Of the pods `asked` for, these are gone; `ready` pods of the target are ready, `before` were.
+
+    `requests` is how many requests the target was seen to have before they were taken. `settled` says that the
+    pods are replaced and that two scrapes have passed since, so that all the harm is counted.
+    """
 
     at: float
     asked: tuple[str, ...]
     gone: tuple[str, ...]
     ready: int
     before: int
+    requests: int = 0
+    settled: bool = False
 
 
 @dataclass(frozen=True)

@@ -138,8 +138,8 @@ class _Session:
             console.print(report.table(report.outcomes(self.directory)))
             terminalreporter.write(text.getvalue())
             terminalreporter.write_line(f"Report: {report.write(self.directory)}")
-        except HarnessError as error:
-            terminalreporter.write_line(str(error), red=True)
+        except (HarnessError, OSError) as error:
+            terminalreporter.write_line(f"There is no report: {error}", red=True)
 
 
 @pytest.fixture(scope="session")
@@ -171,7 +171,14 @@ def run(request: pytest.FixtureRequest, mesh: Mesh) -> Run:
         __tracebackhide__ = True
         number = next(numbers)
         name = request.node.name if number == 1 else f"{request.node.name} #{number}"
-        outcome = _perform(session, mesh, experiment, name=name, weaken=weaken, expect=expect)
+        try:
+            outcome = _perform(session, mesh, experiment, name=name, weaken=weaken, expect=expect)
+        except OSError as error:
+            pytest.fail(
+                f"{name}: the run could not be shown or written down ({error}), so it has no verdict; look at the "
+                "disk of --harness-reports. What it changed is undone, or is left to `harness heal`.",
+                pytrace=False,
+            )
         session.add(outcome, request.node.nodeid)
         if not outcome.as_expected:
             pytest.fail(_failure(outcome), pytrace=False)
@@ -214,8 +221,10 @@ def _connect(session: _Session, stack: ExitStack) -> Mesh:
     stack.callback(mesh.prometheus.close)
     session.say(f"Seed {session.seed} (repeat with --harness-seed={session.seed})")
     healing = heal(cluster, Ledger())
-    for text in (*healing.done, *healing.kept):
+    for text in (*healing.done, *healing.kept, *healing.claimed):
         session.say(f"Left by an earlier run: {text}")
+    for text in healing.unseen:
+        session.say(text)
     if healing.failed:
         what = "; ".join(healing.failed)
         raise HarnessError(

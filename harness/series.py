@@ -1,8 +1,7 @@
 """Counters as Prometheus holds them, and how many events they count in a window.
 
 `rate()` and `increase()` extrapolate and smear phases into each other (prometheus/prometheus#3746, #3886),
-so events are counted here from the raw samples: exactly those between the first and the last scrape of each
-target in the window.
+so events are counted here from the raw samples: exactly those between two scrapes of each target (see `Window`).
 """
 
 from __future__ import annotations
@@ -35,10 +34,16 @@ class Series:
 
 @dataclass(frozen=True)
 class Window:
-    """The time from `start` to `end`, both included (Unix seconds)."""
+    """The time from `start` to `end`, both included (Unix seconds).
+
+    Events are counted from the first scrape of each target in it. With `reach` they are counted from the last
+    scrape before `start` if that is not more than `reach` seconds older, so that nothing that happened after
+    `start` is left out; the scrape itself is only where the counting begins.
+    """
 
     start: float
     end: float
+    reach: float = 0.0
 
 
 class Missing(Enum):
@@ -48,28 +53,27 @@ class Missing(Enum):
     NAN = "Prometheus holds NaN for it"
 
 
-def increase(series: Series, window: Window) -> float | None:
-    """The events a counter saw from the first to the last sample in the window; None without a sample in it.
-
-    A drop means that the counter started again from 0. A series without a sample before the window was born
-    in it, so it is counted from 0; the others from their first sample in the window.
-    """
-    return _increase(series, window, born=not series.samples or series.samples[0].at >= window.start)
-
-
 def count(
     series: Iterable[Series], window: Window, good: Callable[[Mapping[str, str]], bool]
 ) -> Counts | Missing:
     """Sums the events of many counters: all of them, and those whose labels are `good`.
 
-    Series of one scrape target (labels job and instance) begin at the same scrape: a series that is born in
-    the first scrape of the window counts from there, as its siblings do, or the events before that scrape
-    would be counted for it alone.
+    Series of one scrape target (labels job and instance) are counted from the same scrape; one that appears
+    later counts from 0, for that scrape did not show it. A target counts from 0, too, if nothing of it was seen
+    before the window while another target of its job was: then it is new. Otherwise not being seen is a gap in
+    the scrapes, and what the counter shows after it may be as old as the target.
     """
     targets: dict[tuple[str | None, str | None], list[Series]] = defaultdict(list)
     for one in series:
-        targets[one.labels.get("job"), one.labels.get("instance")].append(one)
-    counted = [pair for siblings in targets.values() for pair in _aligned(siblings, window)]
+        if one.samples:
+            targets[one.labels.get("job"), one.labels.get("instance")].append(one)
+    known = {key for key, siblings in targets.items() if _seen_before(siblings, window.start)}
+    jobs = {job for job, _ in known}
+    counted = [
+        pair
+        for key, siblings in targets.items()
+        for pair in _aligned(siblings, window, new=key not in known and key[0] in jobs)
+    ]
     if not counted:
         return Missing.EMPTY
     total = sum(value for _, value in counted)
@@ -87,24 +91,34 @@ def scrapes(series: Iterable[Series], window: Window) -> tuple[float, ...]:
     return max((tuple(sorted(times)) for times in targets.values()), key=len, default=())
 
 
-def _aligned(siblings: Sequence[Series], window: Window) -> list[tuple[Mapping[str, str], float]]:
+def _seen_before(siblings: Iterable[Series], start: float) -> bool:
+    return any(one.samples[0].at < start for one in siblings)
+
+
+def _aligned(
+    siblings: Sequence[Series], window: Window, *, new: bool
+) -> list[tuple[Mapping[str, str], float]]:
     """The labels and increase of each series of one target that has a sample in the window."""
-    times = [sample.at for one in siblings for sample in one.samples]
-    known = any(at < window.start for at in times)
-    first = min((at for at in times if at >= window.start), default=math.inf)
+    times = [sample.at for one in siblings for sample in one.samples if sample.at <= window.end]
+    within = [at for at in times if at >= window.start]
+    if not within:
+        return []
+    before = [at for at in times if window.start - window.reach <= at < window.start]
+    begin = max(before) if before else min(within)
     counted = []
     for one in siblings:
-        born = bool(one.samples) and one.samples[0].at >= window.start
-        value = _increase(one, window, born=born and not (known and one.samples[0].at == first))
+        value = _increase(one, begin, window, born=one.samples[0].at > begin or new)
         if value is not None:
             counted.append((one.labels, value))
     return counted
 
 
-def _increase(series: Series, window: Window, *, born: bool) -> float | None:
-    values = [sample.value for sample in series.samples if window.start <= sample.at <= window.end]
-    if not values:
+def _increase(series: Series, begin: float, window: Window, *, born: bool) -> float | None:
+    """From the sample at `begin`, or from 0 if it was `born` later; a drop is a new start from 0."""
+    counted = [sample for sample in series.samples if begin <= sample.at <= window.end]
+    if not counted or counted[-1].at < window.start:
         return None
+    values = [sample.value for sample in counted]
     if any(math.isnan(value) for value in values):
         return math.nan
     if born:

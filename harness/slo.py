@@ -73,13 +73,15 @@ class Selector:
 class Ratio:
     """Good events among all, from counters: `total`, and those series of it that fulfil all of `good`.
 
-    Both are read by one query, so that no scrape can fall between them.
+    Both are read by one query, so that no scrape can fall between them. `answers` says that an event is good
+    when the caller got a good answer: then HELD must not be contradicted by what the load generator saw.
     """
 
     name: str
     total: Selector
     good: tuple[Matcher, ...]
     enough: int = 300
+    answers: bool = False
 
     def is_good(self, labels: Mapping[str, str]) -> bool:
         """Whether the events of a series of `total` with these labels are good."""
@@ -171,7 +173,8 @@ def availability(service: str, namespace: str = "default") -> Ratio:
     }
     total = Selector.equal("istio_requests_total", labels)
     total = replace(total, matchers=(*total.matchers, Matcher("response_code", "!=", "0")))
-    return Ratio(f"availability of {namespace}/{service}", total, (Matcher("response_code", "!~", "5.."),))
+    good = (Matcher("response_code", "!~", "5.."),)
+    return Ratio(f"availability of {namespace}/{service}", total, good, answers=True)
 
 
 def mtls_share(service: str, namespace: str = "default") -> Ratio:

@@ -10,7 +10,9 @@ independent), although the counts are looked at again and again:
 - HELD is tested when there are enough events to say it although none, one, two, ... of them failed (`needed`),
   and when the time is up. These moments depend on the number of events only, never on how many were good. The
   k-th test uses the level alpha / (k (k + 1)) too.
-- Between looks nothing is decided, and a decision once taken stands.
+- Between looks nothing is decided. VIOLATED stands once it has fallen. HELD needs more: the lower end of the
+  interval of the last count, too, has to reach the objective, so that what came after the test is part of the
+  verdict. A further condition only makes HELD rarer, so its error stays below alpha.
 
 An objective of 1.0 has no such error for VIOLATED: one bad event contradicts "every". Its HELD says how many
 events were seen, and which share could still be bad unseen.
@@ -18,6 +20,7 @@ events were seen, and which share could still be bad unseen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -29,6 +32,10 @@ from harness.journal import Event, Objective, select
 
 _FIRST_LOOK = 25
 _EVIDENCE_CONFIDENCE = 0.999
+_EVIDENCE_HITS = 10  # expected ones, so that none at all cannot pass for what was asked
+
+ENOUGH_REQUESTS = 50
+"""Requests a target must have had before its pods are taken: nobody can miss a pod that nobody asks."""
 
 
 class Verdict(IntEnum):
@@ -79,12 +86,13 @@ def assess(objective: Objective, counted: Sequence[Counts], *, confidence: float
     """What the growing counts of one phase say about an objective; INCONCLUSIVE while they do not tell.
 
     `counted` is every count so far, in order, so that the looks are the same for whoever asks again; `ended`
-    says that the last one was taken when the time was up. See the module for the error that is kept.
+    says that the last one was taken when the time was up. HELD speaks of the last count, so more events may take
+    it back; VIOLATED stands. See the module for the error that is kept.
     """
     if objective.at_least >= 1.0:
         return _assess_every(objective, counted)
     alpha, violated_looks, held_looks = 1.0 - confidence, 0, 0
-    next_violated, next_held = _FIRST_LOOK, objective.planned
+    next_violated, next_held, held = _FIRST_LOOK, objective.planned, False
     for index, counts in enumerate(counted):
         last = ended and index == len(counted) - 1 and counts.total > 0
         if counts.total >= next_violated or last:
@@ -95,18 +103,19 @@ def assess(objective: Objective, counted: Sequence[Counts], *, confidence: float
                 next_violated *= 2
         if counts.total >= next_held or last:
             held_looks += 1
-            if statistics.lower(counts, statistics.spend(alpha, held_looks)) >= objective.at_least:
-                return Verdict.HELD
+            held |= statistics.lower(counts, statistics.spend(alpha, held_looks)) >= objective.at_least
             next_held = statistics.needed(objective.at_least, confidence=confidence, allow_bad=held_looks)
+    if held and statistics.interval(counted[-1], confidence)[0] >= objective.at_least:
+        return Verdict.HELD
     return Verdict.INCONCLUSIVE
 
 
 def judge(events: Sequence[Event]) -> Judgement:
     """The judgement of a run from its journal.
 
-    HELD needs everything: evidence of the fault as asked, every objective held while it was observed, and
-    recovery in time. VIOLATED needs a violation and the evidence: without it the fault cannot be blamed. All
-    else is INCONCLUSIVE.
+    HELD needs everything: evidence of the fault as asked, every objective held while all of its harm was
+    observed, recovery in time, and a load generator that saw nothing else. VIOLATED needs a violation and the
+    evidence: without it the fault cannot be blamed. All else is INCONCLUSIVE.
     """
     every = tuple(events)
     started = next(iter(select(every, journal.RunStarted)), None)
@@ -123,10 +132,33 @@ def judge(events: Sequence[Event]) -> Judgement:
         return Judgement(Verdict.INCONCLUSIVE, tuple(dict.fromkeys(stops)), findings, proof)
     if violations:
         return Judgement(Verdict.VIOLATED, (*violations, *_obstacles(every), *unproven), findings, proof)
-    doubts = (*_obstacles(every), *_reasons(findings, Verdict.INCONCLUSIVE), *unproven)
+    contradicted = _contradicted(started, every)
+    doubts = (
+        *_obstacles(every),
+        *_reasons(findings, Verdict.INCONCLUSIVE),
+        *unproven,
+        *_unsettled(every),
+        *contradicted,
+    )
     if doubts:
         return Judgement(Verdict.INCONCLUSIVE, tuple(dict.fromkeys(doubts)), findings, proof)
     return Judgement(Verdict.HELD, _reasons(findings, Verdict.HELD), findings, proof)
+
+
+def enough_requests(asked_percent: float) -> int:
+    """The requests it takes to see whether the share that the fault hits is the one asked for."""
+    return math.ceil(_EVIDENCE_HITS * 100 / max(asked_percent, 1e-3))
+
+
+def as_asked(asked_percent: float, seen: Counts) -> bool:
+    """Whether the share of requests that the fault hit, the good ones of `seen`, is the one asked for.
+
+    No hit at all is never what was asked for, and too few requests tell nothing.
+    """
+    if seen.good == 0 or seen.total < enough_requests(asked_percent):
+        return False
+    low, high = statistics.interval(seen, _EVIDENCE_CONFIDENCE)
+    return low <= asked_percent / 100 <= high
 
 
 def describe(objective: Objective, counts: Counts, confidence: float) -> str:
@@ -237,18 +269,22 @@ def _evidence(events: tuple[Event, ...], *, breached: bool) -> tuple[str, bool]:
         return "no fault, so none", True
     if resolved[0].evidence == "replaced":
         return _replaced(select(events, journal.ReplacedSeen))
-    shares = [event for event in select(events, journal.ShareSeen) if event.phase == "observe"]
+    shares = select(events, journal.ShareSeen)
     return _share(resolved[0].asked_percent, shares[-1] if shares else None, breached=breached)
 
 
 def _share(asked: float, seen: journal.ShareSeen | None, *, breached: bool) -> tuple[str, bool]:
     if seen is None or seen.total == 0:
         return f"asked {asked:g} %, but no request reached the target, so the fault hit nothing", False
-    low, high = statistics.interval(Counts(seen.hits, seen.total), _EVIDENCE_CONFIDENCE)
+    counts = Counts(seen.hits, seen.total)
+    low, high = statistics.interval(counts, _EVIDENCE_CONFIDENCE)
     text = f"asked {asked:g} %, seen {100 * seen.hits / seen.total:.3g} % of {seen.total:,} requests at the target"
-    as_asked = low <= asked / 100 <= high
-    if as_asked or (breached and seen.hits):  # a breach cuts the ramp-up of the fault short
+    if breached and seen.hits:  # a breach cuts the ramp-up of the fault short
         return text, True
+    if seen.phase == "observe" and as_asked(asked, counts):
+        return text, True
+    if seen.total < enough_requests(asked):
+        return f"{text}, {enough_requests(asked):,} are needed to tell", False
     return (
         f"{text} ({100 * low:.3g} to {100 * high:.3g} % at {100 * _EVIDENCE_CONFIDENCE:g} % confidence)",
         False,
@@ -260,7 +296,39 @@ def _replaced(seen: Sequence[journal.ReplacedSeen]) -> tuple[str, bool]:
         return "whether the pods were killed was not seen", False
     last = seen[-1]
     text = f"{len(last.gone)} of {len(last.asked)} pods gone, {last.ready} of {last.before} ready"
-    return text, set(last.gone) == set(last.asked)
+    if last.requests < ENOUGH_REQUESTS:
+        had = f"the target had {last.requests} requests before, {ENOUGH_REQUESTS} are needed"
+        return f"{text}, but the load did not reach the target: {had}", False
+    return f"{text}, {last.requests:,} requests at the target before", set(last.gone) == set(last.asked)
+
+
+def _unsettled(events: tuple[Event, ...]) -> tuple[str, ...]:
+    """A kill that was not watched to its end may have done harm that was not counted."""
+    seen = select(events, journal.ReplacedSeen)
+    if not seen or seen[-1].settled:
+        return ()
+    return ("the observation ended before the pods were replaced and two scrapes had passed",)
+
+
+def _contradicted(started: journal.RunStarted, events: tuple[Event, ...]) -> tuple[str, ...]:
+    """Where the load generator saw an objective missed, and not only by what the counters saw as well."""
+    loads = select(events, journal.LoadReported)
+    if not loads:
+        return ()
+    sent, failed = loads[-1].sent, loads[-1].failed
+    reasons = []
+    for objective in started.objectives:
+        last = {
+            event.phase: event for event in select(events, journal.Counted) if event.slo == objective.name
+        }
+        known = sum(counts.bad for event in last.values() if (counts := _counts(event)) is not None)
+        seen = Counts(sent - max(0, failed - known), sent)
+        if objective.answers and statistics.upper(seen, 1.0 - started.confidence) < objective.at_least:
+            reasons.append(
+                f"{objective.name}: the counters know of {known:,} failures in the whole run, but of the load"
+                f" generator's {sent:,} requests {failed:,} failed"
+            )
+    return tuple(reasons)
 
 
 def _recovery(

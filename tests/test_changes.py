@@ -196,7 +196,8 @@ def test_what_nobody_else_would_bring_back_is_created_again_as_it_was_written():
     before = _object({"a": 1}) | {"status": {"observed": 1}}
     before["metadata"] |= {"uid": "u", "resourceVersion": "7", "generation": 2, "labels": {"team": "a"}}
     assert undo(Delete(REF), before) == Recreate(
-        _object({"a": 1}) | {"metadata": {"name": "catalog", "namespace": "shop", "labels": {"team": "a"}}}
+        _object({"a": 1}) | {"metadata": {"name": "catalog", "namespace": "shop", "labels": {"team": "a"}}},
+        "u",
     )
 
 
@@ -332,14 +333,21 @@ def test_a_change_survives_being_written_as_json(change):
 
 
 @given(
-    st.builds(Uncreate, _REFS, st.text())
+    st.builds(Uncreate, _REFS, st.text(), st.text())
     | st.builds(Restore, _REFS, st.lists(_FIELDS).map(tuple))
-    | st.builds(Recreate, _OBJECTS)
+    | st.builds(Recreate, _OBJECTS, st.text())
     | st.builds(LeftToController, _REFS)
 )
 def test_an_inverse_survives_being_written_as_json(inverse):
     """The same value comes back."""
     assert undo_from_json(json.loads(json.dumps(to_json(inverse)))) == inverse
+
+
+def test_an_inverse_that_an_earlier_version_wrote_is_understood():
+    """It knew no UIDs."""
+    ref = {"api_version": "v1", "kind": "Pod", "namespace": "shop", "name": "p"}
+    assert undo_from_json({"Uncreate": {"ref": ref, "owner": "run/1"}}) == Uncreate(Ref(**ref), "run/1")
+    assert undo_from_json({"Recreate": {"manifest": {}}}) == Recreate({})
 
 
 @pytest.mark.parametrize("read", [change_from_json, undo_from_json])

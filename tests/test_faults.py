@@ -170,7 +170,8 @@ def test_the_same_seed_kills_the_same_pods_in_whatever_order_they_are_listed(cou
     assert kill.pods(_scene(*pods, seed=seed)) == victims
     assert len(set(victims)) == count
     assert kill.changes(scene) == tuple(Delete(Ref("v1", "Pod", "shop", pod.name), 7) for pod in victims)
-    assert kill.evidence(scene) == Replaced(tuple(pod.uid for pod in victims))
+    requests = Abort(503, 30).evidence(scene).selector_all
+    assert kill.evidence(scene) == Replaced(tuple(pod.uid for pod in victims), requests)
 
 
 def test_other_seeds_kill_other_pods():

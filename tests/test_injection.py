@@ -4,6 +4,8 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+import time
 from copy import deepcopy
 
 import pytest
@@ -312,7 +314,164 @@ def test_a_patch_whose_answer_was_lost_is_still_undone(cluster, shop, ledger):
     assert _state(shop) == before
 
 
+def test_a_pod_that_is_still_ending_is_created_again_when_it_is_gone(cluster, shop, ledger):
+    """Nobody else would bring it back; while it ends, its name is taken."""
+    ref, path = _lone_pod(shop)
+    injection = _apply(cluster, ledger, Delete(ref))
+    looks = []
+
+    def end(request):
+        looks.append(request)
+        if len(looks) == 3:
+            del shop.objects[path]
+
+    shop.before = end
+    assert injection.end() == Healing(done=("Pod shop/lone is created again.",))
+    assert shop.objects[path]["metadata"]["uid"] != "u-lone"
+    assert ledger.pending(cluster.identity) == ()
+
+
+def test_a_pod_that_does_not_end_stays_in_the_ledger(cluster, shop, ledger, monkeypatch):
+    """The next heal brings it back."""
+    monkeypatch.setattr("harness.injection._MARGIN", 0.2)
+    ref, path = _lone_pod(shop)
+    [failed] = _apply(cluster, ledger, Delete(ref)).end().failed
+    assert "still being deleted" in failed
+    assert len(ledger.pending(cluster.identity)) == 1
+    del shop.objects[path]
+    assert heal(cluster, ledger).done == ("Pod shop/lone is created again.",)
+
+
+def _lone_pod(api):
+    """A pod without a controller that goes on being there, as one does until it has ended."""
+    lone = _pod("lone")
+    del lone["metadata"]["ownerReferences"]
+    lone["metadata"] |= {"name": "lone", "uid": "u-lone"}
+    api.put(lone)
+
+    def begin_to_end(request):
+        if request.method == "DELETE" and request.path.endswith("/lone"):
+            api.objects[request.path]["metadata"] |= {
+                "deletionTimestamp": "2026-01-01T00:00:00Z",
+                "deletionGracePeriodSeconds": 0,
+            }
+            return api.reply(200, api.objects[request.path])
+        return None
+
+    api.before = begin_to_end
+    return Ref("v1", "Pod", "shop", "lone"), "/api/v1/namespaces/shop/pods/lone"
+
+
+def test_what_we_created_is_ours_whatever_its_annotations_say(cluster, shop, ledger):
+    """Its UID tells; only an object that took its name is kept."""
+    injection = _apply(cluster, ledger, CHANGES[1])
+    del shop.objects[FILTER_PATH]["metadata"]["annotations"]
+    assert injection.end() == Healing(done=("EnvoyFilter shop/extra is deleted again.",))
+    assert FILTER_PATH not in shop.objects
+
+
+def test_of_two_runs_that_begin_at_once_one_is_refused(cluster, shop, tmp_path):
+    """Looking whether one is alone and making the first change are one step."""
+    barrier = threading.Barrier(2)
+    outcomes = []
+
+    def dawdle(request):
+        if request.method == "GET":
+            time.sleep(0.1)
+
+    def begin(run, change):
+        barrier.wait(5)
+        try:
+            outcomes.append(_apply(cluster, Ledger(tmp_path / "ledger"), change, run=run))
+        except HarnessError as error:
+            outcomes.append(str(error))
+
+    shop.before = dawdle
+    threads = [threading.Thread(target=begin, args=pair) for pair in (("one", RETRIES), ("two", CHANGES[1]))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [refusal] = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    assert "Another run is at work" in refusal
+    [injection] = [outcome for outcome in outcomes if not isinstance(outcome, str)]
+    injection.end()
+
+
 # heal
+
+
+def test_a_run_that_could_not_revert_leaves_it_to_heal(cluster, shop, ledger):
+    """Also within the same process: its claim has ended."""
+    before = _state(shop)
+    injection = _apply(cluster, ledger, CHANGES[1])
+    shop.before = lambda request: _forbidden(shop) if request.method == "DELETE" else None
+    assert len(injection.end().failed) == 1
+    shop.before = lambda request: None
+    assert Ledger(ledger._directory).claims(cluster.identity) == frozenset()
+    assert heal(cluster, ledger).done == ("EnvoyFilter shop/extra is deleted again.",)
+    assert _state(shop) == before
+
+
+def _left_elsewhere(api, name, expires, **labels):
+    """A filter that a run on another machine made, in a namespace of its own; the API lists all namespaces."""
+    manifest = _manifest(Ref(FILTER.api_version, FILTER.kind, "bank", name), configPatches=[])
+    manifest["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "harness", **labels}
+    if expires:
+        manifest["metadata"]["annotations"] = {EXPIRES: expires}
+    api.put(manifest)
+
+    def everywhere(request):
+        if request.path != "/apis/networking.istio.io/v1alpha3/envoyfilters":
+            return None
+        assert request.query == {"labelSelector": ["app.kubernetes.io/managed-by=harness"]}
+        found = [kept for kept in api.objects.values() if kept["kind"] == "EnvoyFilter"]
+        return api.reply(200, {"kind": "List", "items": found})
+
+    api.before = everywhere
+
+
+def test_heal_deletes_the_filter_of_a_run_that_died_on_another_machine(cluster, shop, ledger):
+    """The object itself says that its time is over; no ledger here knows it."""
+    before = _state(shop)
+    _left_elsewhere(shop, "harness-old", "2026-01-01T00:00:00Z")
+    [done] = heal(cluster, ledger).done
+    assert "EnvoyFilter bank/harness-old" in done
+    assert _state(shop) == before
+    assert heal(cluster, ledger) == Healing()
+
+
+def test_heal_keeps_the_filter_of_a_run_that_may_be_alive_on_another_machine(cluster, shop, ledger):
+    """It is named with its expiry; so is one that does not say, and none that was never ours."""
+    _left_elsewhere(shop, "harness-new", "2999-01-01T00:00:00Z", **{"harness.mesh/run": "r-1"})
+    _left_elsewhere(shop, "harness-odd", "soon", **{"harness.mesh/run": "r-2"})
+    _left_elsewhere(shop, "theirs", "")
+    healing = heal(cluster, ledger)
+    assert healing == Healing(claimed=healing.claimed)
+    known, odd = healing.claimed
+    assert "bank/harness-new is claimed by the run r-1 until 2999-01-01T00:00:00Z" in known
+    assert "bank/harness-odd of the run r-2 does not say until when" in odd
+    assert shop.writes() == []
+
+
+def test_heal_says_what_it_could_not_look_for(cluster, shop, ledger):
+    """Whoever may not list all namespaces does not learn that there is nothing."""
+    shop.before = lambda request: _forbidden(shop) if request.path.endswith("v1alpha3/envoyfilters") else None
+    [unseen] = heal(cluster, ledger).unseen
+    assert "cannot be seen" in unseen
+
+
+def test_heal_restores_the_rest_when_a_ledger_is_damaged(cluster, shop, ledger, tmp_path):
+    """Then it names the damaged one; a new run does not begin on top of it."""
+    before = _state(shop)
+    _die(shop, _apply(cluster, ledger, RETRIES))
+    (tmp_path / "ledger" / "bad.jsonl").write_text("3\n")
+    healing = heal(cluster, ledger)
+    assert len(healing.done) == 1
+    assert "bad.jsonl, line 1, cannot be read" in healing.failed[0]
+    assert _state(shop) == before
+    with pytest.raises(HarnessError, match=r"bad\.jsonl"):
+        _apply(cluster, ledger, RETRIES)
 
 
 def test_heal_goes_on_past_an_object_that_it_cannot_restore(cluster, shop, ledger):

@@ -1,6 +1,7 @@
 """The ledger: what has to be undone survives whatever happens to the process that wrote it."""
 
 import json
+import re
 import resource
 import time
 from contextlib import contextmanager
@@ -50,6 +51,7 @@ def test_what_is_written_is_in_the_file_before_record_returns(ledger, tmp_path):
         "Uncreate": {
             "ref": {"api_version": "v1", "kind": "Pod", "namespace": "shop", "name": "p0"},
             "owner": "run/1",
+            "uid": "",
         }
     }
 
@@ -134,16 +136,72 @@ def test_a_crash_in_the_middle_of_a_write_loses_nothing_that_was_written_before(
 
 
 @pytest.mark.parametrize(
-    "line", ["not json", '{"change": {"Explode": {}}, "number": 0, "undo": {}}', '{"change": 1}']
+    "line",
+    [
+        "not json",
+        "3",
+        "null",
+        '{"change": {"Explode": {}}, "number": 0, "undo": {}}',
+        '{"change": 1}',
+        '{"created": 7, "uid": "x"}',
+    ],
 )
-def test_a_file_that_cannot_be_understood_is_named(ledger, tmp_path, line):
+def test_a_file_that_cannot_be_understood_is_named_and_the_rest_of_it_is_pending(ledger, tmp_path, line):
     """It may hold the only way back, so it is neither skipped nor removed."""
+    with ledger.open("run", "mesh-1") as entries:
+        record = _record(entries)
+    path = tmp_path / "state" / "ledger" / "run.jsonl"
+    path.write_text(f"{line}\n{path.read_text()}")
+    [damage] = ledger.damage("mesh-1")
+    assert re.search(r"run\.jsonl, line 1, cannot be read.*by hand", damage)
+    assert ledger.pending("mesh-1") == (record,)
+    with ledger.open("run", "mesh-1") as entries:
+        entries.reverted(record)
+    ledger.sweep()
+    assert _files(tmp_path) == ["run.jsonl"]
+
+
+def test_damage_is_the_matter_of_the_meshes_that_the_file_names(ledger, tmp_path):
+    """A file that names none may be about any."""
     with ledger.open("run", "mesh-1") as entries:
         _record(entries)
     path = tmp_path / "state" / "ledger" / "run.jsonl"
-    path.write_text(f"{line}\n{path.read_text()}")
-    with pytest.raises(HarnessError, match=r"run\.jsonl cannot be read.*by hand"):
-        ledger.pending("mesh-1")
+    path.write_text(f"{path.read_text()}3\n")
+    assert (len(ledger.damage("mesh-1")), len(ledger.damage("mesh-2"))) == (1, 0)
+    path.write_text("3\n")
+    assert (len(ledger.damage("mesh-1")), len(ledger.damage("mesh-2"))) == (1, 1)
+
+
+def test_a_file_that_cannot_be_opened_is_damage_and_not_an_accident(ledger, tmp_path):
+    """A link to itself stands for a file of somebody else, which tests that run as root could open."""
+    with ledger.open("run", "mesh-1") as entries:
+        record = _record(entries)
+    (tmp_path / "state" / "ledger" / "theirs.jsonl").symlink_to("theirs.jsonl")
+    assert ledger.pending("mesh-1") == (record,)
+    assert "theirs.jsonl cannot be read" in ledger.damage("mesh-1")[0]
+    ledger.sweep()
+
+
+def test_the_uid_of_what_was_created_is_known_to_whoever_undoes_it(ledger):
+    """It comes after the record, since nobody knows it before."""
+    with ledger.open("run", "mesh-1") as entries:
+        known = entries.created(_record(entries), "u-1")
+    assert known.undo.uid == "u-1"
+    assert ledger.pending("mesh-1") == (known,)
+
+
+def test_one_at_a_time_has_the_turn_in_a_mesh(ledger, tmp_path, monkeypatch):
+    """Another mesh is free, and afterwards nothing is left of it."""
+    monkeypatch.setattr("harness.ledger._TURN_WITHIN", 0.1)
+    other = Ledger(tmp_path / "state" / "ledger")
+    with ledger.turn("mesh-1"):
+        with pytest.raises(HarnessError, match=r"mesh-1\.lock; wait"), other.turn("mesh-1"):
+            pass
+        with other.turn("mesh-2"):
+            pass
+    with other.turn("mesh-1"):
+        pass
+    assert _files(tmp_path) == []
 
 
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path):

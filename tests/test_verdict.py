@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import journal as log
-from harness.counts import Counts, needed
+from harness.counts import Counts, interval, needed
 from harness.journal import Objective
-from harness.verdict import Judgement, Verdict, assess, judge, merge
+from harness.verdict import Judgement, Verdict, as_asked, assess, enough_requests, judge, merge
 
 UP = Objective("up", 0.99, 528)
 HELD, INCONCLUSIVE, VIOLATED = Verdict.HELD, Verdict.INCONCLUSIVE, Verdict.VIOLATED
@@ -42,6 +42,20 @@ def course(*, good=1000, total=1000, hits=300, requests=1000, extra=(), recovere
         log.Recovered(7.0, recovered, "" if recovered is not None else "1 of 3 pods ready"),
         log.LoadReported(8.0, 5000, 0, 0.01, 0.02, 5, 100.0),
     )
+
+
+def killed(*, gone=("u1",), requests=900, settled=True, **fields):
+    """The journal of a run that killed the pod u1 and went well, unless told otherwise."""
+    events = [
+        log.Resolved(1.0, ("a",), "replaced") if isinstance(event, log.Resolved) else event
+        for event in without(course(**fields), log.ShareSeen)
+    ]
+    return (*events, log.ReplacedSeen(4.0, ("u1",), gone, 3, 3, requests, settled))
+
+
+def locust(*, failed, **fields):
+    """The journal of a run that went well by the counters, and what the load generator says of it."""
+    return (*course(**fields), log.LoadReported(8.5, 5000, failed, 0.01, 0.02, 5, 100.0))
 
 
 def without(events, kind):
@@ -76,6 +90,8 @@ def test_too_many_failures_are_violated():
         (course(hits=0), "asked 30 %, seen 0 %"),
         (course(hits=0, requests=0), "no request reached the target"),
         (without(course(), log.ShareSeen), "no request reached the target"),
+        (course(hits=0, requests=5), "34 are needed to tell"),
+        (course(hits=2, requests=5), "34 are needed to tell"),
         (without(course(), log.Injected), "no fault was injected"),
         (without(course(), log.Recovered), "recovery was not observed"),
         ((*course(), log.Stopped(9.0, "Prometheus does not answer")), "Prometheus does not answer"),
@@ -131,11 +147,57 @@ def test_a_fault_that_stays_visible_is_not_held_against_the_mesh():
 
 def test_a_kill_is_proven_by_the_uids_that_are_gone():
     """The pods that were asked for have to be gone; others prove nothing."""
-    base = without(course(), log.ShareSeen)
-    base = tuple(log.Resolved(1.0, ("a",), "replaced") if isinstance(e, log.Resolved) else e for e in base)
-    assert judge((*base, log.ReplacedSeen(4.0, ("u1",), ("u1",), 3, 3))).verdict is HELD
-    assert judge((*base, log.ReplacedSeen(4.0, ("u1",), (), 3, 3))).verdict is INCONCLUSIVE
-    assert judge(base).verdict is INCONCLUSIVE
+    held = judge(killed())
+    assert held.verdict is HELD
+    assert held.evidence == "1 of 1 pods gone, 3 of 3 ready, 900 requests at the target before"
+    assert judge(killed(gone=())).verdict is INCONCLUSIVE
+    assert judge(without(killed(), log.ReplacedSeen)).verdict is INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("requests", "verdict"), [(0, INCONCLUSIVE), (49, INCONCLUSIVE), (50, HELD)])
+def test_a_kill_of_pods_that_nobody_asks_proves_nothing(requests, verdict):
+    """The promise was not tested if the load did not reach the target."""
+    judgement = judge(killed(requests=requests))
+    assert judgement.verdict is verdict
+    assert ("did not reach the target" in judgement.evidence) is (verdict is INCONCLUSIVE)
+
+
+def test_a_kill_that_was_not_watched_to_its_end_is_not_held():
+    """The harm after the last scrape is not in the counts; a violation before it is one nevertheless."""
+    judgement = judge(killed(settled=False))
+    assert judgement.verdict is INCONCLUSIVE
+    assert "observation ended before the pods were replaced" in judgement.reasons[0]
+    assert judge(killed(settled=False, good=900)).verdict is VIOLATED
+
+
+def test_a_load_generator_that_saw_more_failures_than_the_counters_takes_held_back():
+    """Both numbers are told; failures that the counters know of, too, are explained."""
+    objective = Objective("up", 0.99, 528, answers=True)
+    contradicted = judge(locust(failed=281, objectives=(objective,)))
+    assert contradicted.verdict is INCONCLUSIVE
+    assert "know of 0 failures in the whole run" in contradicted.reasons[0]
+    assert "5,000 requests 281 failed" in contradicted.reasons[0]
+    gate = log.Counted(1.5, "up", "gate", 10, 291, 1.0, 1.5)
+    assert judge((*locust(failed=281, objectives=(objective,)), gate)).verdict is HELD
+    assert judge(locust(failed=20, objectives=(objective,))).verdict is HELD
+    assert judge(locust(failed=281)).verdict is HELD, "the objective says nothing about answers"
+    assert judge(locust(failed=281, objectives=(objective,), good=900)).verdict is VIOLATED
+
+
+def test_a_share_that_was_seen_before_the_observation_only_is_no_evidence():
+    """Whoever waited in vain for the fault to show has not observed it."""
+    events = tuple(
+        log.ShareSeen(5.0, "inject", 300, 1000) if isinstance(e, log.ShareSeen) else e
+        for e in course(good=900)
+    )
+    assert judge(events).verdict is INCONCLUSIVE
+
+
+@given(st.floats(0.001, 100))
+def test_no_hit_at_all_is_never_what_was_asked(percent):
+    """However few requests or however small the share."""
+    assert not as_asked(percent, Counts(0, 1))
+    assert not as_asked(percent, Counts(0, enough_requests(percent)))
 
 
 def test_a_control_without_a_fault_needs_no_evidence():
@@ -153,6 +215,22 @@ def test_a_failure_delays_held_until_there_are_enough_events_to_forgive_it():
     counted = [Counts(527, 528), Counts(forgiving - 2, forgiving - 1)]
     assert assess(UP, counted, confidence=0.99, ended=False) is INCONCLUSIVE
     assert assess(UP, [*counted, Counts(forgiving - 1, forgiving)], confidence=0.99, ended=False) is HELD
+
+
+@pytest.mark.parametrize(
+    ("last", "verdict"),
+    [
+        (Counts(5296, 21184), VIOLATED),
+        (Counts(7993, 8000), INCONCLUSIVE),
+        (Counts(5300, 5301), INCONCLUSIVE),
+        (Counts(21180, 21184), HELD),
+    ],
+)
+@pytest.mark.parametrize("ended", [True, False])
+def test_held_speaks_of_everything_that_was_counted(last, verdict, ended):
+    """What came after the test of HELD, while something else was waited for, is part of the verdict."""
+    objective = Objective("x", 0.999, 5296)
+    assert assess(objective, [Counts(5296, 5296), last], confidence=0.99, ended=ended) is verdict
 
 
 def test_every_means_every():
@@ -177,21 +255,22 @@ def test_of_nothing_there_is_no_verdict():
     assert merge([]).verdict is INCONCLUSIVE
 
 
-@given(st.lists(st.tuples(st.integers(0, 400), st.floats(0.9, 1.0)), min_size=1, max_size=8), st.randoms())
-def test_a_decision_once_taken_stands(steps, chance):
-    """More events after a definite verdict do not change it, so the engine may stop and the judge agrees."""
+@given(st.lists(st.tuples(st.integers(0, 400), st.floats(0.9, 1.0)), min_size=1, max_size=8))
+def test_a_violation_stands_and_held_is_what_the_last_count_says(steps):
+    """More events do not change VIOLATED, and the judge agrees with the engine that stops."""
     counted, good, total = [], 0, 0
-    decided = None
+    violated = False
     for new, share in steps:
         good, total = good + round(new * share), total + new
         counted.append(Counts(good, total))
         verdict = assess(UP, counted, confidence=0.99, ended=False)
-        if decided is not None:
-            assert verdict is decided
-        elif verdict is not INCONCLUSIVE:
-            decided = verdict
-    if decided is not None:
-        assert assess(UP, counted, confidence=0.99, ended=True) is decided
+        violated = violated or verdict is VIOLATED
+        if violated:
+            assert verdict is VIOLATED
+        if verdict is HELD:
+            assert interval(counted[-1], 0.99)[0] >= UP.at_least
+        if verdict is not INCONCLUSIVE:
+            assert assess(UP, counted, confidence=0.99, ended=True) is verdict
 
 
 def simulate(true_share, *, runs, seed):

@@ -16,7 +16,7 @@ from harness.faults import Evidence, Scene
 from harness.journal import Journal, Objective
 from harness.load import Traffic
 from harness.series import Missing, Window
-from harness.slo import SLI, SLO, Probe
+from harness.slo import SLI, SLO, Probe, Ratio
 from harness.verdict import Verdict, assess
 
 Taken = Mapping[SLI, Counts | Missing]
@@ -102,7 +102,8 @@ class History:
 
 def objective(slo: SLO, confidence: float) -> Objective:
     """An SLO as the journal keeps it."""
-    return Objective(slo.name, slo.at_least, slo.planned(confidence))
+    answers = isinstance(slo.sli, Ratio) and slo.sli.answers
+    return Objective(slo.name, slo.at_least, slo.planned(confidence), answers)
 
 
 def live(slos: Sequence[SLO], taken: Taken) -> str:

@@ -22,7 +22,7 @@ from harness.experiment.model import Experiment, Mesh, Quiet, Watch
 from harness.experiment.observation import await_gate, await_share, observe
 from harness.experiment.recovery import recover
 from harness.faults import Evidence, NoEvidence, Scene, Share
-from harness.injection import Healing, Injection, apply_changes, inject, resolve
+from harness.injection import Healing, Injection, apply_changes, heal, inject, resolve
 from harness.journal import Journal
 from harness.ledger import Ledger
 from harness.load import Traffic
@@ -49,10 +49,12 @@ def run(
 
     `weaken` are policy changes that are in force during the whole run: the control that has to turn the
     verdict red. `run_id` is part of the names of created objects, so at most 40 of a-z, 0-9 and "-".
-    Whatever keeps the run from going on (HarnessError) ends it INCONCLUSIVE with the reason. Raises
-    KeyboardInterrupt, with everything undone, when SIGINT, SIGTERM or SIGHUP comes.
+    Whatever keeps the run from going on (HarnessError) ends it INCONCLUSIVE with the reason; so does what an
+    earlier run left and cannot be undone now. With everything undone it raises KeyboardInterrupt when SIGINT,
+    SIGTERM or SIGHUP comes, and OSError when the journal cannot be written. A watch that fails is not asked again.
     """
-    course = _Course(experiment, mesh, run_id, seed, journal, ledger, watch or Quiet(), tuple(weaken))
+    shielded = _Shielded(watch or Quiet())
+    course = _Course(experiment, mesh, run_id, seed, journal, ledger, shielded, tuple(weaken))
     journal.write(course.started(name, expect))
     with interruptible() as interrupts:
         try:
@@ -121,9 +123,10 @@ class _Course:
                     recover(context, since=ended, ready_at=ready_at)
 
     def _resolve(self) -> tuple[Meter, Scene, Evidence]:
-        """Finds the pods and refuses what reaches too far, before anything is written."""
+        """Heals, finds the pods and refuses what reaches too far, before anything is written by this run."""
         self.watch.phase("resolve")
         self.journal.write(log.PhaseStarted(time.time(), "resolve"))
+        self._heal()
         scene = resolve(self.mesh.cluster, self.experiment.target, run=self.run_id, seed=self.seed)
         self.experiment.blast_radius.check(self.experiment.fault, scene)
         evidence = self.experiment.fault.evidence(scene)
@@ -134,6 +137,18 @@ class _Course:
         self.journal.write(log.Resolved(meter.now(), names, kind, percent))
         self.journal.write(log.PhaseEnded(meter.now(), "resolve"))
         return meter, scene, evidence
+
+    def _heal(self) -> None:
+        """Undoes what earlier runs left. Raises HarnessError when some of it stays in force."""
+        healing = heal(self.mesh.cluster, self.ledger)
+        if healing.done or healing.kept or healing.failed:
+            self.journal.write(
+                log.Reverted(time.time(), "leftovers", healing.done, healing.kept, healing.failed)
+            )
+        if healing.claimed:
+            raise HarnessError(f"A fault of another run is in force: {' '.join(healing.claimed)}")
+        if healing.failed:
+            raise HarnessError("What an earlier run left has to be undone first; run `harness heal`.")
 
     @contextmanager
     def _traffic(self) -> Iterator[Traffic]:
@@ -162,22 +177,20 @@ class _Course:
         if not self.weaken:
             yield
             return
-        injection: Injection | None = None
-        try:
-            with interrupts.held():
-                injection = apply_changes(
-                    self.mesh.cluster,
-                    self.weaken,
-                    run=f"{self.run_id}-policy",
-                    ledger=self.ledger,
-                    expires_in=self._longest(),
-                )
-            self.journal.write(log.Weakened(context.now(), _texts(self.weaken)))
-            yield
-        finally:
-            if injection is not None:
-                with interrupts.held():
-                    self._record(context, "policy", injection.revert())
+        with interrupts.held():
+            injection = apply_changes(
+                self.mesh.cluster,
+                self.weaken,
+                run=f"{self.run_id}-policy",
+                ledger=self.ledger,
+                expires_in=self._longest(),
+            )
+            try:
+                with interrupts.released():
+                    self.journal.write(log.Weakened(context.now(), _texts(self.weaken)))
+                    yield
+            finally:
+                self._record(context, "policy", injection.end())
 
     def _fault(self, context: Context, interrupts: Interrupts) -> tuple[float, float | None]:
         """Inject, observe and revert.
@@ -187,20 +200,29 @@ class _Course:
         injection: Injection | None = None
         replaced: float | None = None
         injected = context.now()
-        try:
-            with phase("inject", context):
-                with interrupts.held():
+        with interrupts.held():
+            try:
+                with phase("inject", context):
                     injection = self._inject(context)
-                self.journal.write(log.Injected(context.now(), _texts(injection.changes)))
-                shown = await_share(context, injected)
-            if shown:
-                with phase("observe", context):
-                    replaced = observe(context, injected)
-        finally:
-            if injection is not None:
-                with interrupts.held(), phase("revert", context):
-                    self._record(context, "fault", injection.revert())
+                    with interrupts.released():
+                        self.journal.write(log.Injected(context.now(), _texts(injection.changes)))
+                        shown = await_share(context, injected)
+                if shown:
+                    with interrupts.released(), phase("observe", context):
+                        replaced = observe(context, injected)
+            finally:
+                if injection is not None:
+                    self._revert(context, injection)
         return (injected if context.evidence.momentary else context.now()), replaced
+
+    def _revert(self, context: Context, injection: Injection) -> None:
+        """Undoes the fault; whether that can be shown and written down matters only when it is done."""
+        began = context.now()
+        healing = injection.end()
+        self.watch.phase("revert")
+        self.journal.write(log.PhaseStarted(began, "revert"))
+        self._record(context, "fault", healing)
+        self.journal.write(log.PhaseEnded(context.now(), "revert"))
 
     def _inject(self, context: Context) -> Injection:
         return inject(
@@ -219,6 +241,25 @@ class _Course:
 
     def _record(self, context: Context, what: str, healing: Healing) -> None:
         self.journal.write(log.Reverted(context.now(), what, healing.done, healing.kept, healing.failed))
+
+
+class _Shielded:
+    """A watch whose failures do not reach the run: nobody has to be looking for it to go on and to be undone."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def phase(self, name: str) -> None:
+        try:
+            self._watch.phase(name)
+        except Exception:  # whatever it is: a terminal that is gone, or a mistake in somebody's watch
+            self._watch = Quiet()
+
+    def progress(self, done: float, text: str) -> None:
+        try:
+            self._watch.progress(done, text)
+        except Exception:  # as above
+            self._watch = Quiet()
 
 
 def _texts(changes: Sequence[Change]) -> tuple[str, ...]:

@@ -12,12 +12,15 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class Interrupts:
-    """The signals of one run: the first one interrupts it, further ones change nothing."""
+    """The signals of one run: the first one interrupts it, further ones change nothing.
+
+    What has to be undone is made and undone inside one `held`, with `released` around what may be interrupted in
+    between. So there is no moment at which a signal comes between a change and the promise to undo it.
+    """
 
     def __init__(self) -> None:
         self._holds = 0
-        self._pending: signal.Signals | None = None
-        self._seen = False
+        self._received: signal.Signals | None = None
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -27,19 +30,29 @@ class Interrupts:
             yield
         finally:
             self._holds -= 1
-            if self._pending and not self._holds:
-                pending, self._pending = self._pending, None
-                raise KeyboardInterrupt(_sentence(pending))
+            self._check()
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Inside, a signal interrupts at once, though it is within what is held; so does one that came before."""
+        holds, self._holds = self._holds, 0
+        try:
+            self._check()
+            yield
+            self._check()  # Python drops what is raised in a finalizer
+        finally:
+            self._holds = holds
 
     def receive(self, number: int, frame: FrameType | None = None) -> None:
         """What to do when a signal comes."""
-        if self._seen:  # a second one must not cut the clean-up short
+        if self._received:  # a second one must not cut the clean-up short
             return
-        self._seen = True
-        if self._holds:
-            self._pending = signal.Signals(number)
-        else:
-            raise KeyboardInterrupt(_sentence(signal.Signals(number)))
+        self._received = signal.Signals(number)
+        self._check()
+
+    def _check(self) -> None:
+        if self._received and not self._holds:
+            raise KeyboardInterrupt(_sentence(self._received))
 
 
 @contextmanager

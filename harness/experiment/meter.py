@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from harness.cluster import Plaintext
 from harness.counts import Counts
 from harness.experiment.model import Mesh
-from harness.faults import Share
+from harness.faults import Replaced, Share
 from harness.prometheus import offset, scrape_interval
 from harness.series import Missing, Series, Window, count
 from harness.slo import SLI, SLO, Probe, Ratio, Selector
 
-_UNKNOWN_LEAD = 60.0
+_LEAD = 300.0  # longer than the gaps that a restart of Prometheus or a failing scrape leaves
 _ISTIO_REQUESTS = "istio_requests_total"
 
 
@@ -78,6 +78,11 @@ class Meter:
         series = self._series(sli.total, span)
         return tuple(count(series, window, sli.is_good) for window in every)
 
+    def requests(self, evidence: Replaced, window: Window) -> Counts | Missing:
+        """The requests of the target in the window."""
+        selector = Selector.equal(_ISTIO_REQUESTS, evidence.selector_all)
+        return count(self._series(selector, window), window, lambda _: True)
+
     def learn_interval(self, slos: Iterable[SLO], window: Window) -> float | None:
         """Finds out how often Prometheus scrapes, in seconds; None while too few scrapes were seen.
 
@@ -91,8 +96,8 @@ class Meter:
         return self.interval
 
     def _series(self, selector: Selector, window: Window) -> tuple[Series, ...]:
-        """The samples of the window and enough before it to tell which series were born in it."""
-        lead = 4 * self.interval if self.interval else _UNKNOWN_LEAD
+        """The samples of the window and enough before it to tell a new target from a gap in the scrapes."""
+        lead = max(_LEAD, 4 * (self.interval or 0.0))
         return self._mesh.prometheus.series(selector, seconds=window.end - window.start + lead, at=window.end)
 
     def _probe(self, sli: Probe) -> Counts:

@@ -35,8 +35,8 @@ class Experiment:
     The fault is refused when it reaches further than `blast_radius`, and reverted at once when one of the
     `guardrails` is violated. After its end the pods of the target have to be ready and the traffic good
     again within `recover_within` seconds. It is observed until the verdict is certain, at most for `observe`
-    seconds. `confidence` is that of both definite verdicts (see harness.verdict). Raises HarnessError for
-    what cannot be.
+    seconds; pods that were taken and came back within them are watched for two scrapes more. `confidence` is
+    that of both definite verdicts (see harness.verdict). Raises HarnessError for what cannot be.
     """
 
     hypothesis: Sequence[SLO]

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from harness import journal as log
-from harness.counts import Counts, interval, upper
+from harness.counts import Counts, upper
 from harness.errors import HarnessError
 from harness.experiment.context import Context, History, Taken, live
 from harness.faults import NoEvidence, Replaced, Share
 from harness.series import Missing, Window
 from harness.slo import SLO, Ratio
-from harness.verdict import Verdict
+from harness.verdict import ENOUGH_REQUESTS, Verdict, as_asked, enough_requests
 
 _GATE_EVENTS = 50
-_EVIDENCE_HITS = 10  # expected ones, so that none at all cannot pass for what was asked
-_EVIDENCE_CONFIDENCE = 0.999
+_REACH = 2.5  # scrapes before a kill among which the last one is looked for: one of them may have failed
+_SETTLED = 2.2  # scrapes after the replacement: two, and some room for when each target is scraped
 
 
 def await_gate(context: Context, *, steady: bool) -> None:
-    """Waits until traffic is flowing and counted; nothing may be injected before.
+    """Waits until traffic is flowing and counted, at a target that loses pods as well; nothing may be injected before.
 
     With `steady` the hypothesis must not be violated already. Raises HarnessError, saying what is amiss,
     when that is so or when too little was seen within the patience for the mesh.
@@ -32,7 +31,7 @@ def await_gate(context: Context, *, steady: bool) -> None:
         window = Window(start, context.now())
         taken = context.count("gate", window)
         scraped = meter.learn_interval(experiment.hypothesis, window) is not None
-        lacking = _lacking(experiment.hypothesis, taken)
+        lacking = _lacking(experiment.hypothesis, taken) or _untouched(context, window)
         context.watch.progress(_elapsed(context, start), live(experiment.hypothesis, taken))
         if scraped and not lacking:
             break
@@ -60,13 +59,13 @@ def await_share(context: Context, injected: float) -> bool:
         now = context.now()
         seen = _recent(context, evidence, injected, now)
         context.watch.progress(_elapsed(context, injected), f"fault seen in {_percent(seen)} of requests")
-        if _as_asked(evidence, seen):
+        if isinstance(seen, Counts) and as_asked(evidence.percent, seen):
             return True
         if guard.breached(context.meter.take(context.experiment.guardrails, Window(injected, now))):
-            _see_share(context, evidence, Window(injected, context.now()))
+            _see_share(context, evidence, Window(injected, context.now()), "inject")
             return False
         if now - injected > min(context.mesh.patience, context.experiment.blast_radius.seconds):
-            _see_share(context, evidence, Window(injected, now))
+            _see_share(context, evidence, Window(injected, now), "inject")
             return False
         context.wait()
 
@@ -75,27 +74,30 @@ def observe(context: Context, injected: float) -> float | None:
     """Counts while the fault is in force.
 
     Ends when the verdict is certain, a guardrail is breached or the time is up. A fault that does its harm
-    at once is observed from before that moment on. Gives the time at which the pods that it took were seen
-    replaced, if that happened (Unix seconds).
+    at once is counted from the last scrape before that moment on, and until the pods that it took are replaced
+    and two scrapes have passed since: only the second may be later than the time is up. Gives the time at which
+    they were seen replaced, if that happened (Unix seconds).
     """
     experiment = context.experiment
     context.meter.begin()
-    start = injected - 1.5 * (context.meter.interval or 0.0) if context.evidence.momentary else context.now()
+    momentary = context.evidence.momentary
+    start = injected if momentary else context.now()
+    reach = _REACH * (context.meter.interval or 0.0) if momentary else 0.0
     deadline = min(context.now() + experiment.observe, injected + experiment.blast_radius.seconds)
     history, guard = History(experiment.hypothesis, experiment.confidence), Guard(context)
-    proof = _Proof(context)
+    proof = _Proof(context, injected)
     while True:
-        window = Window(start, context.now())
+        window = Window(start, context.now(), reach)
         taken = context.count("observe", window)
         history.add(taken)
         seen = proof.look(window)
         spent = 1.0 - max(0.0, deadline - window.end) / experiment.observe
         context.watch.progress(max(history.done(), spent), f"{live(experiment.hypothesis, taken)}{seen}")
-        if guard.breached(taken) or window.end >= deadline:
+        if guard.breached(taken) or (window.end >= deadline and not proof.settling):
             break
         verdicts = history.verdicts().values()
-        certain = Verdict.VIOLATED in verdicts or Verdict.INCONCLUSIVE not in verdicts
-        if proof.given and certain:
+        held = proof.settled and Verdict.INCONCLUSIVE not in verdicts
+        if proof.given and (Verdict.VIOLATED in verdicts or held):
             break
         context.wait()
     return proof.replaced_at
@@ -122,12 +124,20 @@ class Guard:
 
 @dataclass
 class _Proof:
-    """Whether the evidence of the fault was seen while it was observed."""
+    """Whether the evidence of the fault was seen while it was observed, and whether all its harm was."""
 
     context: Context
+    injected: float
     given: bool = False
+    settled: bool = True
     replaced_at: float | None = None
-    _last: tuple[int, int] = field(default=(-1, -1))
+    _requests: int | None = None
+    _last: log.ReplacedSeen | None = None
+
+    @property
+    def settling(self) -> bool:
+        """The pods are replaced, and the scrapes that show the end of the harm are awaited."""
+        return self.replaced_at is not None and not self.settled
 
     def look(self, window: Window) -> str:
         """Looks for the evidence, writes it to the journal and describes it for people."""
@@ -136,29 +146,42 @@ class _Proof:
             self.given = True
             return ""
         if isinstance(evidence, Share):
-            seen = _see_share(self.context, evidence, window)
-            self.given = isinstance(seen, Counts) and seen.good > 0
+            seen = _see_share(self.context, evidence, window, "observe")
+            self.given = isinstance(seen, Counts) and as_asked(evidence.percent, seen)
             return f", fault seen in {_percent(seen)} of requests"
         return self._replaced(evidence)
 
     def _replaced(self, evidence: Replaced) -> str:
+        now = self.context.now()
         ready, alive = self.context.pods_ready()
         before = len(self.context.scene.pods)
         gone = tuple(uid for uid in evidence.uids if uid not in alive)
-        self.given = len(gone) == len(evidence.uids)
-        if (len(gone), ready) != self._last:
-            self._last = len(gone), ready
-            event = log.ReplacedSeen(self.context.now(), evidence.uids, gone, ready, before)
-            self.context.journal.write(event)
-        if self.given and ready >= before and self.replaced_at is None:
-            self.replaced_at = self.context.now()
+        requests = self._before(evidence)
+        self.given = len(gone) == len(evidence.uids) and requests >= ENOUGH_REQUESTS
+        if len(gone) == len(evidence.uids) and ready >= before and self.replaced_at is None:
+            self.replaced_at = now
+        wait = _SETTLED * (self.context.meter.interval or 1.0)
+        self.settled = self.replaced_at is not None and now - self.replaced_at >= wait
+        event = log.ReplacedSeen(0.0, evidence.uids, gone, ready, before, requests, self.settled)
+        if event != self._last:
+            self._last = event
+            self.context.journal.write(replace(event, at=now))
         return f", {len(gone)} of {len(evidence.uids)} pods gone, {ready} of {before} ready"
 
+    def _before(self, evidence: Replaced) -> int:
+        """The requests of the target from the gate to the kill; they are asked for once."""
+        if self._requests is None:
+            started = log.select(self.context.journal.events, log.PhaseStarted)
+            gate = next((event.at for event in started if event.phase == "gate"), self.injected)
+            seen = self.context.meter.requests(evidence, Window(gate, self.injected))
+            self._requests = seen.total if isinstance(seen, Counts) else 0
+        return self._requests
 
-def _see_share(context: Context, evidence: Share, window: Window) -> Counts | Missing:
+
+def _see_share(context: Context, evidence: Share, window: Window, phase: str) -> Counts | Missing:
     (seen,) = context.meter.share(evidence, [window])
     if isinstance(seen, Counts):
-        context.journal.write(log.ShareSeen(context.now(), "observe", seen.good, seen.total))
+        context.journal.write(log.ShareSeen(context.now(), phase, seen.good, seen.total))
     return seen
 
 
@@ -167,20 +190,10 @@ def _recent(context: Context, evidence: Share, injected: float, now: float) -> C
     scrape = context.meter.interval or 1.0
     windows = [Window(max(injected, now - scrapes * scrape), now) for scrapes in (2.5, 5, 10, 20)]
     seen = context.meter.share(evidence, windows)
-    enough = [one for one in seen if isinstance(one, Counts) and one.total >= _enough(evidence)]
+    enough = [
+        one for one in seen if isinstance(one, Counts) and one.total >= enough_requests(evidence.percent)
+    ]
     return enough[0] if enough else seen[-1]
-
-
-def _enough(evidence: Share) -> int:
-    """The requests it takes to see whether the share of hits is the one asked for."""
-    return math.ceil(_EVIDENCE_HITS * 100 / max(evidence.percent, 1e-3))
-
-
-def _as_asked(evidence: Share, seen: Counts | Missing) -> bool:
-    if isinstance(seen, Missing) or seen.total < _enough(evidence):
-        return False
-    low, high = interval(seen, _EVIDENCE_CONFIDENCE)
-    return low <= evidence.percent / 100 <= high
 
 
 def _lacking(slos: Sequence[SLO], taken: Taken) -> str:
@@ -194,6 +207,19 @@ def _lacking(slos: Sequence[SLO], taken: Taken) -> str:
             return (
                 f"too little traffic for {slo.name}: {found.total} of the {wanted} events it takes to begin"
             )
+    return ""
+
+
+def _untouched(context: Context, window: Window) -> str:
+    """Why it would teach nothing to take pods from the target, as a phrase; empty when it has requests to lose."""
+    evidence, target = context.evidence, context.scene.target
+    if not isinstance(evidence, Replaced):
+        return ""
+    seen = context.meter.requests(evidence, window)
+    if isinstance(seen, Missing):
+        return f"the load did not reach the target {target}: {seen.value}"
+    if seen.total < ENOUGH_REQUESTS:
+        return f"the load did not reach the target {target}: {seen.total} of the {ENOUGH_REQUESTS} requests needed"
     return ""
 
 

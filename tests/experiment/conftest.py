@@ -38,6 +38,10 @@ class World:
         self.deaf = False  # faults are accepted and do not bite
         self.broken = 0.0  # share of answers that are 500 without any fault
         self.replaces = True  # deleted pods come back
+        self.outage = 0.0  # seconds after a kill in which the callers get 503
+        self.killed: float | None = None  # when the last pod was deleted, by the monotonic clock
+        self.bypassed = False  # the entry answers without asking the target
+        self.lies = 0.0  # share of answers that are 502 and counted as 200
         self.queries: list[str] = []
         self.pods = 0
         self._chance = random.Random(7)
@@ -88,8 +92,10 @@ class World:
 
     def replace_pod(self, request: Any) -> None:
         """The controller of the pods."""
-        if request.method == "DELETE" and "/pods/" in request.path and self.replaces:
-            self.add_pod()
+        if request.method == "DELETE" and "/pods/" in request.path:
+            self.killed = time.monotonic()
+            if self.replaces:
+                self.add_pod()
 
     def call(self) -> int:
         """One call of the entry to payments, tried again as the policy says; gives the status."""
@@ -101,13 +107,16 @@ class World:
                 hit = self._chance.random() * 100 < percent
                 code = 503 if hit else 200
                 flags = "FI" if hit else "-"
-                self._count(reporter="destination", response_code=str(code), response_flags=flags)
+                if not self.bypassed:
+                    self._count(reporter="destination", response_code=str(code), response_flags=flags)
                 if code == 200:
                     break
             if self._chance.random() < self.broken:
                 code = 500
+            if self.killed is not None and time.monotonic() - self.killed < self.outage:
+                code = 503
             self._count(reporter="source", response_code=str(code), response_flags="-")
-        return code
+            return 502 if self._chance.random() < self.lies else code
 
     def scrape(self) -> None:
         """Keeps what every counter shows now."""

@@ -20,6 +20,7 @@ from harness.prometheus import Prometheus
 from harness.slo import SLO, availability, mtls_share, plaintext_refused
 from harness.verdict import Verdict
 
+SCRAPE = 0.1  # of the world
 TARGET = Target("payments", "shop")
 UP = SLO("availability", availability("payments", "shop"), at_least=0.95)
 ENCRYPTED = SLO("mTLS", mtls_share("payments", "shop"), at_least=1.0, enough=50)
@@ -122,11 +123,64 @@ def test_a_killed_pod_is_proven_by_its_uid_and_recovery_is_timed(world, perform)
     """The window holds the moment of the kill, and the replacement is seen."""
     judgement, events = perform(experiment(PodKill(1)))
     assert judgement.verdict is Verdict.HELD, judgement
-    assert judgement.evidence == "1 of 1 pods gone, 3 of 3 ready"
+    assert judgement.evidence.startswith("1 of 1 pods gone, 3 of 3 ready, ")
     injected = select(events, log.Injected)[0].at
     observed = [event for event in select(events, log.Counted) if event.phase == "observe"]
     assert observed[0].start < injected
+    gone = next(event.at for event in select(events, log.ReplacedSeen) if event.ready == 3)
+    assert observed[-1].end - gone >= 2 * SCRAPE
+    assert select(events, log.ReplacedSeen)[-1].settled
     assert select(events, log.Recovered)[0].seconds < 2.0
+
+
+def test_a_kill_is_not_judged_by_the_traffic_before_it(world, perform):
+    """The callers fail for some seconds from the kill on: that is seen, however good the time before was."""
+    world.outage = 1.0
+    judgement, events = perform(experiment(PodKill(1)))
+    assert judgement.verdict is Verdict.VIOLATED, judgement
+    observed = [event for event in select(events, log.Counted) if event.phase == "observe"]
+    assert observed[-1].total - observed[-1].good > 20
+
+
+def test_harm_that_lasts_until_the_pod_is_replaced_is_counted_to_its_end(world, perform):
+    """Enough good events for the promise are no reason to stop before the harm is over."""
+    world.replaces = False  # until a second later
+    world.outage = 5.0
+
+    def replace_later():
+        deadline = time.monotonic() + 15
+        while world.killed is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(1.0)  # the subject: how long the pod is away
+        world.add_pod()
+        world.outage = 0.0
+
+    lenient = SLO("availability", UP.sli, at_least=0.001)
+    thread = threading.Thread(target=replace_later)
+    thread.start()
+    _, events = perform(experiment(PodKill(1), hypothesis=[lenient]))
+    thread.join()
+    replaced = next(e.at for e in select(events, log.ReplacedSeen) if e.gone and e.ready == 3)
+    observed = [event for event in select(events, log.Counted) if event.phase == "observe"]
+    assert observed[-1].end - replaced >= 2 * SCRAPE
+    assert observed[-1].total - observed[-1].good > 80
+
+
+def test_pods_that_nobody_asks_are_not_killed(world, perform):
+    """The load has to reach the target, or the promise is not tested by taking its pods."""
+    world.bypassed = True
+    judgement, events = perform(experiment(PodKill(1)), patience=2.0)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "the load did not reach the target shop/payments" in judgement.reasons[0]
+    assert not select(events, log.Injected)
+
+
+def test_failures_that_only_the_load_generator_saw_are_not_held(world, perform):
+    """The counters say that all is well, the clients that it is not: nobody knows."""
+    world.lies = 0.3
+    judgement, _ = perform(experiment(Nothing()))
+    assert judgement.verdict is Verdict.INCONCLUSIVE, judgement
+    assert "the counters know of 0 failures" in judgement.reasons[0]
 
 
 def test_a_pod_that_does_not_come_back_is_a_violation(world, perform):

@@ -1,7 +1,9 @@
 """Signals end a run in order: the first one interrupts, what is being undone is finished first."""
 
+import itertools
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -66,3 +68,46 @@ def test_in_another_thread_nothing_is_changed():
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_wherever_a_signal_comes_what_was_done_is_undone():
+    """Before, between and after all lines of the way in and out, also those of the library."""
+    ended = set()
+    for moment in range(400):
+        interrupts, state = Interrupts(), []
+        interrupted = _interrupted_at(moment, interrupts, state)
+        assert state in ([], ["done", "undone"]), moment
+        ended.add((interrupted, len(state)))
+        if not interrupted:
+            break
+    assert ended == {(True, 0), (True, 2), (False, 2)}
+
+
+def _interrupted_at(moment, interrupts, state):
+    """Goes through a change and its undoing, with two signals from the given line on."""
+    lines = itertools.count()
+
+    def trace(frame, event, _argument):
+        if event == "line" and next(lines) == moment:
+            interrupts.receive(signal.SIGINT)
+        return trace
+
+    def work():
+        with interrupts.held():
+            try:
+                state.append("done")
+                with interrupts.released(), interrupts.held():
+                    pass
+            finally:
+                if state:
+                    state.append("undone")
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False

@@ -233,6 +233,40 @@ def test_what_an_earlier_run_left_is_undone_first_and_said(session, world, pytes
     assert not any("envoyfilters" in path for path in world.api.objects)
 
 
+def test_a_fault_that_another_run_claims_is_named_and_no_run_begins_on_top_of_it(session, world):
+    """The run may be on another machine, whose ledger is not here; the object says until when."""
+    theirs = {
+        "apiVersion": "networking.istio.io/v1alpha3",
+        "kind": "EnvoyFilter",
+        "metadata": {
+            "name": "harness-theirs",
+            "namespace": "bank",
+            "annotations": {"harness.mesh/expires": "2999-01-01T00:00:00Z"},
+        },
+    }
+
+    def everywhere(request):
+        listed = request.path.endswith("/v1alpha3/envoyfilters")
+        return world.api.reply(200, {"items": [theirs]}) if listed else world.answer_proxy(request)
+
+    world.api.before = everywhere
+    result = session("test_held")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(
+        ["*harness-theirs is claimed*until 2999-01-01T00:00:00Z*", "*A fault of another run is in force*"]
+    )
+
+
+def test_a_damaged_ledger_ends_the_session_with_2(session, pytester):
+    """It may hold the only way back."""
+    directory = pytester.path / "state" / "harness" / "ledger"
+    directory.mkdir(parents=True)
+    (directory / "bad.jsonl").write_text("3\n")
+    result = session("test_held")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["*bad.jsonl, line 1, cannot be read*"])
+
+
 def test_sigterm_in_the_middle_of_a_run_undoes_everything(session, world, pytester):
     """The fault and the weakened policy are gone when the process is."""
     before = world.api.state()

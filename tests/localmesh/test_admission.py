@@ -194,3 +194,21 @@ def test_a_namespace_is_labelled_with_its_name():
     namespace = admitted(NAMESPACES, "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")
     assert namespace["metadata"]["labels"] == {"kubernetes.io/metadata.name": "shop"}
     assert namespace["status"] == {"phase": "Active"}
+
+
+@pytest.mark.parametrize(
+    ("status", "field"),
+    [
+        ({"conditions": 5}, "status.conditions"),
+        ({"conditions": [{}]}, "status.conditions"),
+        ({"readyReplicas": "x"}, "status.readyReplicas"),
+        ({"podIP": "x"}, "status.podIP"),
+        ([], "status"),
+    ],
+)
+def test_a_status_that_the_controllers_could_not_read_is_refused(status, field):
+    """Whoever writes it: types are checked, everything else is the writer's."""
+    with pytest.raises(Refused) as refused:
+        admit("STATUS", PODS, {"kind": "Pod", "metadata": {"name": "x"}, "status": status or [1]}, None)
+    assert refused.value.field.startswith(field)
+    admit("STATUS", PODS, {"kind": "Pod", "metadata": {"name": "x"}, "status": {"mine": 1}}, None)

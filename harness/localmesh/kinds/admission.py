@@ -79,12 +79,12 @@ def admit(
 
 def _status(manifest: Manifest) -> None:
     try:
-        msgspec.convert(manifest.get("status", {}), kubernetes.Status)
+        msgspec.convert(manifest.get("status") or {}, kubernetes.Status)
     except msgspec.ValidationError as error:
-        place = _PLACE.search(str(error))
-        raise invalid(
-            manifest, _joined("status", place["path"] if place and place["path"] else ""), str(error)
-        ) from None
+        text = str(error)
+        place = _PLACE.search(text)
+        field = "status" + (f".{place['path']}" if place and place["path"] else "")
+        raise invalid(manifest, field, _PLACE.sub("", text)) from None
 
 
 def _custom(resource: Resource, manifest: Manifest) -> None:

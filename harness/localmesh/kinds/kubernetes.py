@@ -17,6 +17,7 @@ Free = dict[str, Any]
 """A part that has no effect here and is therefore not looked into."""
 
 IntOrString = int | str
+LoopbackAddress = Annotated[str, Meta(pattern=r"^(127\.\d{1,3}\.\d{1,3}\.\d{1,3})?$")]
 Replicas = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
@@ -366,6 +367,6 @@ class Status(msgspec.Struct, rename="camel"):
 
     conditions: list[Condition] = field(default_factory=list)
     phase: str = ""
-    pod_ip: str = field(default="", name="podIP")
+    pod_ip: LoopbackAddress = field(default="", name="podIP")
     replicas: Replicas = 0
     ready_replicas: Replicas = 0

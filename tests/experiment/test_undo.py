@@ -1,0 +1,131 @@
+"""Whatever goes wrong around a run, what it changed is undone, and what stays is not passed over."""
+
+import threading
+import time
+
+import pytest
+
+from harness import journal as log
+from harness.changes import ABSENT, Edit, Patch, Ref
+from harness.cluster import Cluster
+from harness.experiment import Experiment, Mesh, run
+from harness.faults import Abort, BlastRadius, Target
+from harness.journal import Journal, select
+from harness.ledger import Ledger
+from harness.load import Load
+from harness.prometheus import Prometheus
+from harness.slo import SLO, availability
+from harness.verdict import Verdict
+
+NO_RETRIES = Patch(
+    Ref("networking.istio.io/v1", "VirtualService", "shop", "payments"),
+    (Edit(("spec", "http", 0, "retries"), ABSENT),),
+)
+
+
+@pytest.fixture
+def perform(world, write_kubeconfig, tmp_path):
+    """Runs an abort with a weakened policy, after `meddle(journal)`; gives the judgement and the events."""
+
+    def perform(*, watch=None, meddle=None):
+        chosen = Experiment(
+            [SLO("availability", availability("payments", "shop"), at_least=0.95)],
+            Target("payments", "shop"),
+            Abort(503, 30),
+            Load("browse", rate=200),
+            BlastRadius(max_pods=3, seconds=20),
+            recover_within=4.0,
+            observe=4.0,
+        )
+        prometheus = Prometheus(world.prometheus_url, timeout=5.0)
+        path = tmp_path / f"run-{len(list(tmp_path.glob('*.jsonl')))}.jsonl"
+        try:
+            with Cluster.connect(write_kubeconfig(world.api.url)) as cluster, Journal(path) as journal:
+                if meddle:
+                    meddle(journal)
+                judgement = run(
+                    chosen,
+                    Mesh(cluster, world.entry_url, prometheus, 10.0),
+                    name="test",
+                    run_id=path.stem,
+                    seed=3,
+                    journal=journal,
+                    ledger=Ledger(tmp_path / "ledger"),
+                    watch=watch,
+                    weaken=[NO_RETRIES],
+                )
+        finally:
+            prometheus.close()
+        return judgement, log.read(path)
+
+    return perform
+
+
+class _Gone:
+    """The reader of a pipe that went away."""
+
+    def phase(self, name):
+        """Fails as a print into such a pipe does."""
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def progress(self, done, text):
+        """As above."""
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_run_that_nobody_can_watch_any_more_goes_on_and_is_undone(world, perform):
+    """As when the reader of its output is gone."""
+    before = world.api.state()
+    judgement, events = perform(watch=_Gone())
+    assert judgement.verdict is Verdict.VIOLATED, judgement
+    assert len(select(events, log.Reverted)) == 2
+    assert world.api.state() == before
+
+
+def test_a_full_disk_under_the_journal_does_not_keep_the_fault_in_force(world, perform):
+    """The run fails, with fault and weakening undone."""
+    before = world.api.state()
+    threads = []
+
+    def fill_up(journal):
+        def wait():
+            deadline = time.monotonic() + 20
+            while not any("envoyfilters" in path for path in list(world.api.objects)):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            journal._file.close()
+            journal._file = open("/dev/full", "a")  # noqa: SIM115 - the journal closes it
+
+        threads.append(threading.Thread(target=wait))
+        threads[0].start()
+
+    with pytest.raises((OSError, ValueError)):
+        perform(meddle=fill_up)
+    threads[0].join()
+    assert world.api.state() == before
+
+
+def test_what_a_run_could_not_undo_is_undone_before_the_next_one(world, perform):
+    """In the same session; while that is impossible, no run begins."""
+    before = world.api.state()
+    answer = world.api.before
+
+    def refuse(request):
+        if request.method == "DELETE" and "envoyfilters" in request.path:
+            return world.api.reply(
+                403, {"kind": "Status", "reason": "Forbidden", "message": "no", "code": 403}
+            )
+        return answer(request)
+
+    world.api.before = refuse
+    _, events = perform()
+    assert select(events, log.Reverted)[0].failed
+    judgement, events = perform()
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert any("has to be undone first" in reason for reason in judgement.reasons)
+    assert not select(events, log.Injected)
+    world.api.before = answer
+    judgement, events = perform()
+    assert judgement.verdict is Verdict.VIOLATED, judgement
+    assert select(events, log.Reverted)[0].what == "leftovers"
+    assert world.api.state() == before
