@@ -108,7 +108,8 @@ def _down(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     import pytest  # noqa: PLC0415
 
-    return int(pytest.main(options.pytest or ["experiments"]))
+    # Locust comes with a plugin for pytest too, which patches the standard library of whoever loads it.
+    return int(pytest.main(["-p", "no:locust", *(options.pytest or ["experiments"])]))
 
 
 def _heal(options: argparse.Namespace) -> int:

@@ -186,7 +186,7 @@ class GuardrailBreached:
 
 @dataclass(frozen=True)
 class Reverted:
-    """What undoing the fault (or, for `what` "policy", the weakening) did."""
+    """What undoing did: of the "fault", of the weakened "policy", or of the "leftovers" of earlier runs."""
 
     at: float
     what: str

@@ -46,6 +46,11 @@ class Load:
             raise HarnessError(
                 f'Load "{self.profile}": rate is {self.rate}; give requests per second above 0.'
             )
+        for path in self.paths:
+            if not path.startswith("/"):
+                raise HarnessError(
+                    f'Load "{self.profile}": the path "{path}" has to begin with "/"; write "/{path}".'
+                )
         if self.users is not None and self.users < 1:
             raise HarnessError(
                 f'Load "{self.profile}": users is {self.users}; give at least 1, or none at all.'

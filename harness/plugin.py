@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from io import StringIO
 from itertools import count
@@ -187,6 +187,17 @@ def run(request: pytest.FixtureRequest, mesh: Mesh) -> Run:
     return run_once
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """An experiment that cannot be is told in its sentence, without the way through our own code."""
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, HarnessError):
+        report.longrepr = str(call.excinfo.value)
+    return report
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Turns Allure results on when there are experiments, so that each session leaves them with its report."""
     if session.config.option.collectonly or not any(map(_is_experiment, session.items)):
@@ -339,4 +350,6 @@ def _lines(outcome: Outcome) -> list[str]:
 
 
 def _failure(outcome: Outcome) -> str:
-    return "\n".join((f"{outcome.started.name}:", *_lines(outcome), f"  journal: {outcome.path}"))
+    first = next(iter(outcome.judgement.reasons), outcome.judgement.evidence)
+    title = f"{outcome.judgement.verdict.name} instead of {outcome.started.expected}: {first}"
+    return "\n".join((title, *_lines(outcome), f"  journal: {outcome.path}"))

@@ -10,6 +10,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 _WIDTH = 8
 
@@ -55,7 +56,9 @@ class Bars:
 
     def __init__(self, stream: TextIO) -> None:
         columns = (
-            TextColumn(f"  {{task.description:<{_WIDTH}}}"),
+            TextColumn(
+                f"  {{task.description:<{_WIDTH}}}", table_column=Column(no_wrap=True, min_width=_WIDTH + 2)
+            ),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             TextColumn("{task.fields[seen]}"),

@@ -255,9 +255,15 @@ def _obstacles(events: tuple[Event, ...]) -> tuple[str, ...]:
     failed = tuple(
         f"could not be undone: {what}" for event in select(events, journal.Reverted) for what in event.failed
     )
+    kept = tuple(
+        f"not undone: {what}"
+        for event in select(events, journal.Reverted)
+        if event.what != "leftovers"
+        for what in event.kept
+    )
     loads = select(events, journal.LoadReported)
     silent = ("the load generator sent no request",) if loads and loads[-1].sent == 0 else ()
-    return (*stops, *failed, *silent)
+    return (*stops, *failed, *kept, *silent)
 
 
 def _evidence(events: tuple[Event, ...], *, breached: bool) -> tuple[str, bool]:
@@ -270,6 +276,8 @@ def _evidence(events: tuple[Event, ...], *, breached: bool) -> tuple[str, bool]:
     if resolved[0].evidence == "replaced":
         return _replaced(select(events, journal.ReplacedSeen))
     shares = select(events, journal.ShareSeen)
+    if select(events, journal.Stopped) and not any(seen.phase == "observe" and seen.total for seen in shares):
+        return f"asked {resolved[0].asked_percent:g} %, the run was stopped before it could be told", False
     return _share(resolved[0].asked_percent, shares[-1] if shares else None, breached=breached)
 
 

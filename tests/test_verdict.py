@@ -96,6 +96,7 @@ def test_too_many_failures_are_violated():
         (without(course(), log.Recovered), "recovery was not observed"),
         ((*course(), log.Stopped(9.0, "Prometheus does not answer")), "Prometheus does not answer"),
         ((*course(), log.Reverted(9.0, "fault", (), (), ("EnvoyFilter x: 403",))), "could not be undone"),
+        ((*course(), log.Reverted(9.0, "fault", (), ("EnvoyFilter x: somebody else's",), ())), "not undone"),
         ((*course(), log.LoadReported(9.0, 0, 0, 0, 0, 5, 0.0)), "sent no request"),
         ((started(),), "no fault was injected"),
         ((), "holds no run"),
@@ -106,6 +107,19 @@ def test_whatever_is_not_known_is_inconclusive_with_the_reason(events, reason):
     judgement = judge(events)
     assert judgement.verdict is INCONCLUSIVE
     assert reason in " | ".join(judgement.reasons)
+
+
+def test_an_interrupted_run_does_not_say_that_the_fault_hit_nothing():
+    """Nobody had the time to look."""
+    judgement = judge((*without(course(), log.ShareSeen), log.Stopped(4.0, "interrupted by SIGINT")))
+    assert judgement.verdict is INCONCLUSIVE
+    assert "interrupted by SIGINT" in judgement.reasons
+    assert judgement.evidence == "asked 30 %, the run was stopped before it could be told"
+
+
+def test_what_an_earlier_run_left_and_somebody_else_changed_does_not_count():
+    """It was undone, as far as that went, before this run's gate."""
+    assert judge((*course(), log.Reverted(0.5, "leftovers", (), ("x",), ()))).verdict is HELD
 
 
 def test_counts_that_were_lost_in_the_end_are_not_replaced_by_older_ones():

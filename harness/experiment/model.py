@@ -50,6 +50,8 @@ class Experiment:
     confidence: float = 0.99
 
     def __post_init__(self) -> None:
+        if isinstance(self.hypothesis, SLO) or isinstance(self.guardrails, SLO):
+            raise HarnessError("hypothesis and guardrails are lists of SLOs; write hypothesis=[...].")
         names = [slo.name for slo in self.hypothesis]
         if not names:
             raise HarnessError("The experiment has no hypothesis; name at least one SLO that has to hold.")
