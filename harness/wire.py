@@ -222,7 +222,13 @@ def _check(files: str, context: str | None) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost cause of an error of a connection, short."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    """What the system said about an error of a connection, short; else what kind of error it is."""
+    kind = type(error).__name__
+    said = ""
+    link: BaseException | None = error
+    # The chain can go on to what somebody above us was handling; the error of the system is the one that counts.
+    while link is not None:
+        if isinstance(link, OSError) and link.strerror:
+            said = link.strerror
+        link = link.__cause__ or link.__context__
+    return said or kind

@@ -123,6 +123,18 @@ def test_a_server_that_does_not_listen_is_named_soon(write_kubeconfig):
     _sentence(str(caught.value))
 
 
+def test_the_reason_is_that_of_the_connection_whatever_the_caller_is_handling(write_kubeconfig):
+    """An error that somebody above handles at the moment has nothing to do with it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        path = write_kubeconfig(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        try:
+            next(iter(()))
+        except StopIteration:
+            with pytest.raises(HarnessError, match="Connection refused"):
+                Cluster.connect(path)
+
+
 def test_a_server_that_hangs_is_given_up_after_the_timeout(write_kubeconfig):
     """A connection that is accepted and never answered does not hold the harness."""
     with socket.socket() as silent:

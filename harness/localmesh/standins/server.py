@@ -28,7 +28,7 @@ class _Connection(Message, asyncio.Protocol):
     """One client: requests are answered one at a time, in the order they came."""
 
     def __init__(
-        self, handler: Handler, connections: set[_Connection], stop: asyncio.Event, *, abandon: bool
+        self, handler: Handler, connections: set[_Connection], stop: asyncio.Event, *, abandon: bool = False
     ) -> None:
         super().__init__()
         self._abandon = abandon
