@@ -65,7 +65,9 @@ class _Subscription:
 
 @dataclass
 class _Node:
-    content: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    snapshot: Mapping[str, Mapping[str, Resource]] = field(default_factory=dict)
+    content: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    versions: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict)
     subscriptions: dict[tuple[str, tuple[str, ...]], _Subscription] = field(default_factory=dict)
     changed_at: float = 0.0
 
@@ -78,14 +80,15 @@ class Subscriptions:
 
     def set(self, node: str, snapshot: Snapshot, now: float) -> bool:
         """Makes `snapshot` what that Envoy is to have; says whether that is anything new."""
-        content = {
-            kind: {name: msgspec.json.encode(resource) for name, resource in resources.items()}
-            for kind, resources in _sections(snapshot).items()
-        }
         found = self._nodes.setdefault(node, _Node())
-        if found.content == content:
+        sections = _sections(snapshot)
+        changed = [kind for kind, resources in sections.items() if found.snapshot.get(kind) != resources]
+        if not changed:
             return False
-        found.content = content
+        for kind in changed:
+            found.content[kind] = {name: msgspec.json.encode(item) for name, item in sections[kind].items()}
+        found.snapshot = sections
+        found.versions.clear()
         found.changed_at = now
         return True
 
@@ -118,16 +121,15 @@ class Subscriptions:
             return None
         key = (kind, () if kind in _WHOLE else request.resource_names)
         subscription = node.subscriptions.setdefault(key, _Subscription())
-        resources = _chosen(node, kind, key[1])
-        version = _version(resources)
-        if not resources and kind not in _WHOLE:
+        version = _version(node, *key)
+        if not version and kind not in _WHOLE:
             return None
         if version == request.version_info or self._waits(node, kind, now):
             return None
         if not subscription.may_send(version, now):
             return None
         subscription.send(version, now)
-        return Answer(version, _body(version, request.type_url, resources))
+        return Answer(version, _body(version, request.type_url, _chosen(node, *key)))
 
     def behind(self) -> tuple[str, ...]:
         """The Envoys that have not confirmed all they are to have, those that have not asked yet among them."""
@@ -136,9 +138,9 @@ class Subscriptions:
             for name, node in self._nodes.items()
             if not node.subscriptions
             or any(
-                subscription.confirmed != _version(_chosen(node, kind, names))
-                for (kind, names), subscription in node.subscriptions.items()
-                if kind in _WHOLE or _chosen(node, kind, names)
+                subscription.confirmed != version
+                for key, subscription in node.subscriptions.items()
+                if (version := _version(node, *key)) or key[0] in _WHOLE
             )
         )
 
@@ -146,7 +148,7 @@ class Subscriptions:
         if kind not in _AFTER_CLUSTERS or now > node.changed_at + _PATIENCE:
             return False
         clusters = node.subscriptions.get((CLUSTERS, ()))
-        return clusters is None or clusters.confirmed != _version(_chosen(node, CLUSTERS, ()))
+        return clusters is None or clusters.confirmed != _version(node, CLUSTERS, ())
 
 
 def _sections(snapshot: Snapshot) -> dict[str, Mapping[str, Resource]]:
@@ -166,8 +168,14 @@ def _chosen(node: _Node, kind: str, names: tuple[str, ...]) -> list[bytes]:
     return [resources[name] for name in names if name in resources]
 
 
-def _version(resources: list[bytes]) -> str:
-    return hashlib.sha256(b"\n".join(resources)).hexdigest()[:12]
+def _version(node: _Node, kind: str, names: tuple[str, ...]) -> str:
+    """The version of what a subscription is to have, a hash of its content; "" when that is nothing named."""
+    key = (kind, names)
+    if key not in node.versions:
+        resources = _chosen(node, kind, names)
+        content = b"\n".join(resources)
+        node.versions[key] = hashlib.sha256(content).hexdigest()[:12] if resources or kind in _WHOLE else ""
+    return node.versions[key]
 
 
 def _body(version: str, type_url: str, resources: list[bytes]) -> bytes:
