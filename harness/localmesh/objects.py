@@ -10,7 +10,8 @@ import msgspec
 
 from harness.localmesh.kinds.parse import Manifest
 
-_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
+ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+"""What Kubernetes makes names of: no vowels, so no words."""
 
 
 def clone(manifest: Manifest) -> Manifest:
@@ -44,7 +45,7 @@ def disowned(manifest: Manifest, uid: str) -> Manifest:
 
 def generated_name(prefix: str) -> str:
     """`prefix` and five random characters, as Kubernetes completes `generateName`."""
-    return prefix[:58] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
+    return prefix[:58] + "".join(secrets.choice(ALPHABET) for _ in range(5))
 
 
 def timestamp(moment: datetime) -> str:

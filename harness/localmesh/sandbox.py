@@ -15,11 +15,10 @@ from harness.localmesh.admission import PROXY
 from harness.localmesh.errors import MeshError
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.process import Process, start
-from harness.localmesh.scrape import STATS_PORT
-from harness.localmesh.xds.bootstrap import bootstrap
+from harness.localmesh.xds.bootstrap import STATS_PORT, bootstrap
 from harness.localmesh.xds.model import Proxy
+from harness.localmesh.xds.names import OUTBOUND_PORT
 
-OUTBOUND_PORT = 15001
 _SETTING = "standin.harness.local/"
 
 
@@ -135,7 +134,6 @@ class Sandbox:
             self.proxy,
             admin_socket=admin,
             xds_socket=xds_socket,
-            stats_port=STATS_PORT,
             stats_token=stats_token,
         )
         path.write_text(json.dumps(content))

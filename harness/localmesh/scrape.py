@@ -12,9 +12,9 @@ import bcrypt
 import yaml
 
 from harness.localmesh.process import Process, start
+from harness.localmesh.xds.bootstrap import STATS_PORT
 from harness.localmesh.xds.model import Proxy
 
-STATS_PORT = 15090
 USER = "mesh"
 SCRAPE_INTERVAL = 0.5
 

@@ -8,9 +8,9 @@ import random
 from collections.abc import Iterable, Sequence
 
 from harness.localmesh.kinds.parse import Manifest
+from harness.localmesh.objects import ALPHABET
 
 HASH_LABEL = "pod-template-hash"
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own: no vowels, so no words
 
 
 def owned_by(owner: Manifest, objects: Iterable[Manifest]) -> list[Manifest]:
@@ -36,7 +36,7 @@ def template_hash(deployment: Manifest) -> str:
     """A short hash of the pod template: pods of one template share a ReplicaSet."""
     text = json.dumps(deployment["spec"]["template"], sort_keys=True)
     digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-    return "".join(_ALPHABET[(digest >> (5 * place)) % len(_ALPHABET)] for place in range(10))
+    return "".join(ALPHABET[(digest >> (5 * place)) % len(ALPHABET)] for place in range(10))
 
 
 def replica_set(deployment: Manifest, replicas: int) -> Manifest:
@@ -67,7 +67,7 @@ def pod(owner: Manifest, chance: random.Random) -> Manifest:
     """A new pod of the ReplicaSet `owner`, with a random suffix to its name."""
     template = owner["spec"]["template"]
     metadata = dict(template.get("metadata", {}))
-    suffix = "".join(chance.choices(_ALPHABET, k=5))
+    suffix = "".join(chance.choices(ALPHABET, k=5))
     metadata |= {
         "name": f"{owner['metadata']['name']}-{suffix}",
         "namespace": owner["metadata"]["namespace"],

@@ -1,1 +1,1 @@
-"""istiod's part: Kubernetes and Istio objects in, Envoy configuration out, as a pure function, and its files."""
+"""istiod's part: Kubernetes and Istio objects in, Envoy configuration out, and the server that brings it to them."""
