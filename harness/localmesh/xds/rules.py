@@ -1,0 +1,144 @@
+"""DestinationRules as istiod holds them: merged by host, and which one a client sees for a Service.
+
+Source: istio/istio `pilot/pkg/model/destination_rule.go`, `push_context.go` (setDestinationRules, destinationRule),
+`sidecar.go` (SidecarScope.DestinationRule).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from harness.localmesh.kinds import istio
+from harness.localmesh.xds.hosts import fqdn, most_specific
+from harness.localmesh.xds.model import ROOT_NAMESPACE, DestinationRule, Service
+
+_PRIVATE = frozenset({"."})
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One or more DestinationRules for the same host, merged: the first policy, and the subsets of all.
+
+    `name` and `namespace` are those of the first; `export_to` empty means everywhere.
+    """
+
+    name: str
+    namespace: str
+    spec: istio.DestinationRule
+    export_to: frozenset[str]
+
+    @property
+    def selector(self) -> Mapping[str, str] | None:
+        """The workloads whose outbound side it is for; None for all."""
+        chosen = self.spec.workload_selector
+        return None if chosen is None else chosen.match_labels
+
+    @property
+    def config(self) -> str:
+        """Its name as istiod writes it into the metadata of clusters."""
+        return f"/apis/networking.istio.io/v1/namespaces/{self.namespace}/destination-rule/{self.name}"
+
+
+@dataclass
+class _Place:
+    """The merged rules of one place to look at, by host."""
+
+    by_host: dict[str, list[Rule]] = field(default_factory=dict)
+
+    def add(self, rule: Rule) -> None:
+        known = self.by_host.setdefault(rule.spec.host, [])
+        apart = True
+        for index, existing in enumerate(known):
+            apart = True
+            if rule.export_to == existing.export_to:
+                apart = False
+            elif not (existing.export_to and rule.export_to >= existing.export_to):
+                continue
+            if existing.selector is not None and rule.selector is not None and existing.selector != rule.selector:
+                apart = True
+                continue
+            if existing.selector == rule.selector:
+                apart = False
+            known[index] = _merged(existing, rule)
+        if apart:
+            known.append(rule)
+
+    def find(self, host: str) -> list[Rule]:
+        return most_specific(host, self.by_host) or []
+
+
+def _merged(first: Rule, second: Rule) -> Rule:
+    names = {subset.name for subset in first.spec.subsets}
+    more = tuple(subset for subset in second.spec.subsets if subset.name not in names)
+    policy = first.spec.traffic_policy or second.spec.traffic_policy
+    spec = msgspec.structs.replace(first.spec, subsets=first.spec.subsets + more, traffic_policy=policy)
+    return replace(first, spec=spec)
+
+
+class Rules:
+    """The DestinationRules of a mesh."""
+
+    def __init__(self, rules: Sequence[DestinationRule]) -> None:
+        self._local: dict[str, _Place] = {}
+        self._exported: dict[str, _Place] = {}
+        self._root = _Place()
+        for item in _by_selector_and_age(rules):
+            self._add(item)
+
+    def _add(self, item: DestinationRule) -> None:
+        namespace = item.namespace
+        to = _PRIVATE if item.spec.workload_selector is not None else frozenset(item.spec.export_to)
+        spec = msgspec.structs.replace(item.spec, host=fqdn(item.spec.host, namespace))
+        rule = Rule(item.name, namespace, spec, to)
+        if not to or to & {"*", ".", namespace}:
+            self._local.setdefault(namespace, _Place()).add(rule)
+        if len(to) == 1 and to <= {".", namespace}:
+            if namespace == ROOT_NAMESPACE:
+                self._root.add(rule)
+        else:
+            self._exported.setdefault(namespace, _Place()).add(rule)
+
+    def candidates(self, client: str, service: Service) -> tuple[Rule, ...]:
+        """The rules for `service` that clients of the namespace `client` see: its own, else the Service's, else the root's."""
+        own = self._root if client == ROOT_NAMESPACE else self._local.get(client, _Place())
+        if found := own.find(service.host):
+            return tuple(found)
+        for namespace in dict.fromkeys((service.namespace, ROOT_NAMESPACE)):
+            place = self._exported.get(namespace, _Place())
+            seen = [rule for rule in place.find(service.host) if _reaches(rule, client)]
+            if seen:
+                return tuple(seen)
+        return ()
+
+
+def _reaches(rule: Rule, client: str) -> bool:
+    return not rule.export_to or bool(rule.export_to & {"*", client})
+
+
+def chosen(
+    candidates: Iterable[Rule], namespace: str, labels: Mapping[str, str] | None
+) -> Rule | None:
+    """The rule of `candidates` for a proxy of `namespace` with `labels` (None for its inbound side, where selectors do not count)."""
+    for_all = None
+    for rule in candidates:
+        if rule.selector is None:
+            for_all = rule
+        elif labels is not None and rule.namespace == namespace and rule.selector.items() <= labels.items():
+            return rule
+    return for_all
+
+
+def _by_selector_and_age(rules: Iterable[DestinationRule]) -> list[DestinationRule]:
+    return sorted(
+        rules,
+        key=lambda item: (
+            item.spec.workload_selector is None,
+            item.created,
+            item.name,
+            item.namespace,
+            item.uid,
+        ),
+    )

@@ -1,0 +1,255 @@
+"""The Services of the mesh with their endpoints, as istiod's service registries see them.
+
+A Kubernetes Service selects pods, and WorkloadEntries of its namespace; a ServiceEntry is one Service for each of its hosts, whose endpoints are its
+own, the pods and WorkloadEntries it selects, or (resolved by DNS) its host.
+Source: istio/istio `pilot/pkg/serviceregistry/serviceentry/conversion.go`, `pilot/pkg/serviceregistry/kube/conversion.go`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from harness.localmesh.kinds import istio
+from harness.localmesh.xds import authn
+from harness.localmesh.xds.hosts import is_ip
+from harness.localmesh.xds.memo import Memo
+from harness.localmesh.xds.model import (
+    Endpoint,
+    Locality,
+    Mesh,
+    Named,
+    Resolution,
+    Service,
+    ServiceEntry,
+    ServicePort,
+    Workload,
+    WorkloadEntry,
+    spiffe,
+)
+
+_RESOLUTIONS: dict[str, Resolution] = {
+    "NONE": "PASSTHROUGH",
+    "STATIC": "CLIENT_SIDE",
+    "DNS": "DNS",
+    "DNS_ROUND_ROBIN": "DNS_ROUND_ROBIN",
+}
+N = TypeVar("N", bound=Named)
+
+_TLS_MODE = "security.istio.io/tlsMode"
+_LOCALITY = "istio-locality"
+
+PROTOCOLS = {
+    "http": "http",
+    "http2": "http2",
+    "h2c": "http2",
+    "kubernetes.io/h2c": "http2",
+    "grpc": "grpc",
+    "grpc-web": "grpc-web",
+    "tcp": "tcp",
+    "https": "https",
+    "tls": "tls",
+    "mongo": "tcp",
+    "mysql": "tcp",
+    "redis": "tcp",
+}
+"""What istiod makes of a port's `appProtocol`, `protocol` or the first part of its name; databases are plain TCP, as their
+filters are off by default (istio/istio `pkg/config/protocol/instance.go`)."""
+
+
+def entry_services(entry: ServiceEntry) -> list[Service]:
+    """The Services of a ServiceEntry: one for each host."""
+    spec = entry.spec
+    ports = tuple(
+        ServicePort(port.name, port.number, port.target_port or 0, PROTOCOLS.get(port.protocol.lower(), ""))
+        for port in spec.ports
+    )
+    return [
+        Service(
+            host=host,
+            name=host,
+            namespace=entry.namespace,
+            created=entry.created,
+            ports=ports,
+            addresses=tuple(_single(address) for address in spec.addresses),
+            selector=spec.workload_selector.labels if spec.workload_selector else {},
+            resolution=_RESOLUTIONS[spec.resolution],
+            export_to=frozenset(spec.export_to),
+            external=spec.location == "MESH_EXTERNAL",
+            accounts=tuple(spec.subject_alt_names),
+            kubernetes=False,
+            entry=entry.name,
+        )
+        for host in spec.hosts
+    ]
+
+
+def _single(address: str) -> str:
+    """A CIDR of one address is that address."""
+    if "/" not in address:
+        return address
+    network = ipaddress.ip_network(address, strict=False)
+    return str(network.network_address) if network.num_addresses == 1 else address
+
+
+class Population:
+    """The workloads of the mesh, to be found by label: pods and WorkloadEntries."""
+
+    def __init__(self, workloads: Iterable[Workload], entries: Iterable[WorkloadEntry]) -> None:
+        self._pods: dict[str, list[Workload]] = {}
+        self._by_label: dict[tuple[str, str, str], list[Workload]] = {}
+        for workload in sorted(workloads, key=lambda pod: (pod.ip, pod.name)):
+            self._pods.setdefault(workload.namespace, []).append(workload)
+            for label in workload.labels.items():
+                self._by_label.setdefault((workload.namespace, *label), []).append(workload)
+        self._entries: dict[str, list[WorkloadEntry]] = {}
+        for entry in by_age(entries):
+            self._entries.setdefault(entry.namespace, []).append(entry)
+
+    def selected(self, namespace: str, selector: Mapping[str, str]) -> list[Workload]:
+        """The pods of `namespace` that carry `selector`, by address; none for an empty selector."""
+        if not selector:
+            return []
+        lists = [self._by_label.get((namespace, *label), []) for label in selector.items()]
+        return [pod for pod in min(lists, key=len) if selector.items() <= pod.labels.items()]
+
+    def entries(self, namespace: str, selector: Mapping[str, str]) -> list[WorkloadEntry]:
+        """The WorkloadEntries of `namespace` that carry `selector`, oldest first; none for an empty selector."""
+        if not selector:
+            return []
+        return [
+            entry for entry in self._entries.get(namespace, ()) if selector.items() <= entry_labels(entry).items()
+        ]
+
+
+def by_age(objects: Iterable[N]) -> list[N]:
+    """`objects`, oldest first, then by name and namespace, as istiod sorts."""
+    return sorted(objects, key=lambda item: (item.created, item.name, item.namespace, item.uid))
+
+
+def entry_labels(entry: WorkloadEntry) -> dict[str, str]:
+    """The labels of a WorkloadEntry: those of its spec and of its metadata, which win."""
+    return {**entry.spec.labels, **entry.labels}
+
+
+def endpoints(
+    memo: Memo, mesh: Mesh, population: Population, service: Service, port: ServicePort
+) -> tuple[Endpoint, ...]:
+    """Where `port` of `service` is served, ready or not: its own endpoints first, then pods by address."""
+    pods = population.selected(service.namespace, service.selector)
+    entries = population.entries(service.namespace, service.selector)
+    policies = mesh.peer_authentications
+    if service.kubernetes:
+        return memo(_selected, service, port, policies, len(pods), *pods, *entries)
+    entry = _entry_of(memo, mesh, service)
+    return memo(_of_entry, service, port, entry, policies, len(pods), *pods, *entries)
+
+
+def _entry_of(memo: Memo, mesh: Mesh, service: Service) -> ServiceEntry:
+    known = memo(_by_name, mesh.service_entries)
+    return known[service.namespace, service.entry]
+
+
+def _by_name(entries: Sequence[ServiceEntry]) -> dict[tuple[str, str], ServiceEntry]:
+    return {(entry.namespace, entry.name): entry for entry in entries}
+
+
+def _selected(
+    service: Service, port: ServicePort, policies: Sequence[authn.Policy], pods: int, *chosen: object
+) -> tuple[Endpoint, ...]:
+    found = []
+    for item in chosen:
+        if isinstance(item, Workload):
+            number = target_port(port, item)
+            if number is not None:
+                found.append(_pod(item, number, policies, service))
+        elif isinstance(item, WorkloadEntry) and (service.resolution != "CLIENT_SIDE" or is_ip(item.spec.address)):
+            target = port.target if isinstance(port.target, int) else 0
+            found.append(_entry(item.spec, entry_labels(item), item.namespace, item.name, port, target))
+    return tuple(found)
+
+
+def _of_entry(
+    service: Service,
+    port: ServicePort,
+    entry: ServiceEntry,
+    policies: Sequence[authn.Policy],
+    pods: int,
+    *chosen: object,
+) -> tuple[Endpoint, ...]:
+    spec = entry.spec
+    by_dns = service.resolution in ("DNS", "DNS_ROUND_ROBIN")
+    target = port.target if isinstance(port.target, int) else 0
+    if spec.workload_selector is not None:
+        return _selected(service, port, policies, pods, *chosen)
+    if not spec.endpoints and by_dns:
+        number = target or port.number
+        return (
+            Endpoint(service.host, number, {}, Locality(), 0, False, "", True, entry.name, entry.namespace),
+        )
+    return tuple(
+        _entry(item, item.labels, entry.namespace, f"{entry.name}-{index}", port, target)
+        for index, item in enumerate(spec.endpoints)
+    )
+
+
+def _pod(pod: Workload, number: int, policies: Sequence[authn.Policy], service: Service) -> Endpoint:
+    takes_mtls = pod.sidecar and authn.mode(policies, pod.namespace, pod.labels, number) != "DISABLE"
+    return Endpoint(
+        address=pod.ip,
+        port=number,
+        labels=pod.labels,
+        locality=pod.locality,
+        weight=0,
+        mtls=takes_mtls,
+        identity=pod.identity if pod.sidecar else "",
+        ready=pod.ready or service.publish_not_ready,
+        workload=pod.owner,
+        namespace=pod.namespace,
+        pod=pod,
+    )
+
+
+def _entry(
+    spec: istio.WorkloadEntry,
+    labels: Mapping[str, str],
+    namespace: str,
+    name: str,
+    port: ServicePort,
+    target: int,
+) -> Endpoint:
+    account = spec.service_account
+    mode = labels.get(_TLS_MODE, "istio" if account else "disabled")
+    locality = spec.locality or labels.get(_LOCALITY, "").replace(".", "/")
+    return Endpoint(
+        address=spec.address,
+        port=spec.ports.get(port.name) or target or port.number,
+        labels=labels,
+        locality=Locality.read(locality),
+        weight=spec.weight or 0,
+        mtls=mode == "istio",
+        identity=spiffe(namespace, account) if account else "",
+        ready=True,
+        workload=name,
+        namespace=namespace,
+    )
+
+
+def target_port(port: ServicePort, workload: Workload) -> int | None:
+    """The workload's port behind a Service's; None when the workload has no port of that name."""
+    if isinstance(port.target, int):
+        return port.target or port.number
+    return dict(workload.ports).get(port.target)
+
+
+def inbound_ports(
+    services: Iterable[Service], workload: Workload
+) -> Iterator[tuple[int, Service, ServicePort]]:
+    """The ports of `workload` that Services lead to, as (its port, Service, the Service's port), in the order of `services`."""
+    for service in services:
+        if service.namespace == workload.namespace and service.selector:
+            if service.selector.items() <= workload.labels.items():
+                for port in service.ports:
+                    if (number := target_port(port, workload)) is not None:
+                        yield number, service, port

@@ -1,0 +1,243 @@
+"""The mesh as one proxy sees it: every question the translation asks, answered as istiod would.
+
+`Views` is made for one state of the mesh and gives the `View` of any proxy; what proxies share is worked out once, and what the
+state before had in common with this one is taken over by way of the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+from harness.localmesh.xds import authn
+from harness.localmesh.xds.memo import Memo
+from harness.localmesh.xds.model import (
+    ROOT_NAMESPACE,
+    AuthorizationPolicy,
+    Endpoint,
+    EnvoyFilter,
+    Gateway,
+    Mesh,
+    MeshConfig,
+    OutboundMode,
+    Proxy,
+    Service,
+    ServiceEntry,
+    ServicePort,
+    Telemetry,
+    VirtualService,
+)
+from harness.localmesh.xds.rules import Rule, Rules, chosen
+from harness.localmesh.xds.scope import Egress, Scope, gateway_scope, sidecar_for, sidecar_scope
+from harness.localmesh.xds.services import (
+    Population,
+    by_age,
+    endpoints,
+    entry_services,
+    inbound_ports,
+    target_port,
+)
+from harness.localmesh.xds.virtualservices import VirtualServices, virtual_services
+
+T = TypeVar("T")
+
+
+class Views:
+    """What is the same for all proxies of one mesh."""
+
+    def __init__(self, mesh: Mesh, memo: Memo | None = None) -> None:
+        """Args: memo: the memory of the state before, whose generation ends here."""
+        self.mesh = mesh
+        self.memo = memo or Memo()
+        self.memo.turn()
+        self.registry = self.memo(_Registry, mesh.services, mesh.service_entries)
+        self.population = self.memo(Population, mesh.workloads, mesh.workload_entries)
+        self.virtual_services: VirtualServices = self.memo(virtual_services, mesh.virtual_services)
+        self.rules = self.memo(Rules, mesh.destination_rules)
+
+    def of(self, proxy: Proxy) -> View:
+        """What `proxy` sees."""
+        return View(self, proxy)
+
+
+class View:
+    """What one proxy sees. Services, rules and policies come in istiod's order."""
+
+    def __init__(self, views: Views, proxy: Proxy) -> None:
+        self._views = views
+        self.proxy = proxy
+        self.workload = proxy.workload
+        self.namespace = proxy.workload.namespace
+
+    @property
+    def config(self) -> MeshConfig:
+        """The mesh-wide settings."""
+        return self._views.mesh.config
+
+    def memo(self, make: Callable[..., T], *arguments: Any) -> T:
+        """`make(*arguments)`, remembered for as long as the arguments are the same objects; see `Memo`."""
+        return self._views.memo(make, *arguments)
+
+    @cached_property
+    def scope(self) -> Scope:
+        """The Services and egress listeners it may know."""
+        registry = self._views.registry
+        if self.proxy.gateway:
+            return self.memo(_gateway_scope, registry, self.namespace)
+        sidecar = sidecar_for(self._views.mesh.sidecars, self.namespace, self.workload.labels)
+        return self.memo(_sidecar_scope, registry, self._views.virtual_services, sidecar, self.namespace)
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """The Services it may call, one for each host."""
+        return self.scope.services
+
+    @property
+    def egress(self) -> tuple[Egress, ...]:
+        """Its egress listeners; a gateway has none."""
+        return self.scope.egress
+
+    @property
+    def outbound_mode(self) -> OutboundMode:
+        """What becomes of requests to unknown hosts."""
+        mode = self.scope.outbound_mode or self.config.outbound_mode
+        return "REGISTRY_ONLY" if mode == "REGISTRY_ONLY" else "ALLOW_ANY"
+
+    def service(self, host: str) -> Service | None:
+        """The Service of that full name, if it may call it."""
+        return self.scope.by_host.get(host)
+
+    def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
+        """Where `port` of `service` is served, ready or not; of every ServiceEntry for the same host and namespace."""
+        views = self._views
+        made: tuple[Endpoint, ...] = ()
+        for one in views.registry.same_host(service):
+            own = one.port(port.number)
+            if own is not None:
+                found = endpoints(views.memo, views.mesh, views.population, one, own)
+                made = self.memo(_joined, made, found) if made else found
+        return made
+
+    def destination_rule(self, service: Service, *, inbound: bool = False) -> Rule | None:
+        """The DestinationRules for `service`, merged; `inbound` disregards those with a workloadSelector."""
+        candidates = self.memo(Rules.candidates, self._views.rules, self.namespace, service)
+        return chosen(candidates, self.namespace, None if inbound else self.workload.labels)
+
+    def virtual_services(self, gateway: str) -> tuple[VirtualService, ...]:
+        """The VirtualServices bound to `gateway` ("namespace/name") that it sees; for sidecars see `egress`."""
+        return self.memo(VirtualServices.seen, self._views.virtual_services, self.namespace, gateway)
+
+    @cached_property
+    def gateways(self) -> tuple[Gateway, ...]:
+        """The Gateways that select it, oldest first."""
+        labels = self.workload.labels
+        found = [item for item in self._views.mesh.gateways if item.spec.selector.items() <= labels.items()]
+        return tuple(by_age(found))
+
+    def namespace_mtls_mode(self, namespace: str) -> str:
+        """The mTLS mode of a namespace by its own or the mesh's PeerAuthentication; "" when there is none."""
+        return self.memo(authn.namespace_mode, self._views.mesh.peer_authentications, namespace)
+
+    def mtls_mode(self, port: int) -> str:
+        """The mTLS mode of a port of its own workload: STRICT, PERMISSIVE or DISABLE."""
+        policies = self._views.mesh.peer_authentications
+        return self.memo(authn.mode, policies, self.namespace, self.workload.labels, port)
+
+    def inbound_ports(self) -> Mapping[int, Sequence[tuple[Service, ServicePort]]]:
+        """The ports of its inbound side, declared or targeted by a Service, with the Services behind each, oldest first."""
+        ports: dict[int, list[tuple[Service, ServicePort]]] = {port: [] for _, port in self.workload.ports}
+        for number, service, port in inbound_ports(self._views.registry.services, self.workload):
+            ports.setdefault(number, []).append((service, port))
+        return dict(sorted(ports.items()))
+
+    @cached_property
+    def authorization_policies(self) -> tuple[AuthorizationPolicy, ...]:
+        """Those for its workload: of the root namespace, then of its own, each oldest first."""
+        return tuple(self._applying(self._views.mesh.authorization_policies))
+
+    @cached_property
+    def telemetries(self) -> tuple[Telemetry, ...]:
+        """Those for its workload: of the mesh, of its namespace, of the workload, each the oldest."""
+        fitting = self._applying(self._views.mesh.telemetries)
+        levels: dict[tuple[bool, bool], Telemetry] = {}
+        for item in fitting:
+            chosen = bool(item.spec.selector and item.spec.selector.match_labels)
+            levels.setdefault((chosen, item.namespace != ROOT_NAMESPACE), item)
+        return tuple(levels[level] for level in sorted(levels))
+
+    @cached_property
+    def envoy_filters(self) -> tuple[EnvoyFilter, ...]:
+        """Those for its workload: of the root namespace, then of its own, each by priority and age."""
+        labels = self.workload.labels
+        fitting = [
+            item
+            for item in by_age(self._views.mesh.envoy_filters)
+            if item.namespace in (ROOT_NAMESPACE, self.namespace)
+            and item.spec.workload_selector.labels.items() <= labels.items()
+        ]
+        return tuple(sorted(fitting, key=lambda item: (item.namespace != ROOT_NAMESPACE, item.spec.priority)))
+
+    def _applying(self, policies: Sequence[P]) -> list[P]:
+        """Of `policies` those of the root and of its own namespace whose selector fits its workload."""
+        found = []
+        for namespace in dict.fromkeys((ROOT_NAMESPACE, self.namespace)):
+            for item in by_age(policies):
+                wanted = item.spec.selector.match_labels if item.spec.selector else {}
+                if item.namespace == namespace and wanted.items() <= self.workload.labels.items():
+                    found.append(item)
+        return found
+
+
+P = TypeVar("P", AuthorizationPolicy, Telemetry)
+
+
+class _Registry:
+    """All Services, oldest first, and where to find them."""
+
+    def __init__(self, services: Sequence[Service], entries: Sequence[ServiceEntry]) -> None:
+        made = [service for entry in entries for service in entry_services(entry)]
+        self.services = sorted([*services, *made], key=lambda item: (item.created, item.name, item.namespace))
+        self.by_host: dict[str, dict[str, Service]] = {}
+        self._same: dict[tuple[str, str, bool], list[Service]] = {}
+        for service in self.services:
+            places = self.by_host.setdefault(service.host, {})
+            known = places.get(service.namespace)
+            if known is None or (service.kubernetes and not known.kubernetes):
+                places[service.namespace] = service
+            key = (service.host, service.namespace, service.kubernetes)
+            self._same.setdefault(key, []).append(service)
+
+    def visible(self, namespace: str) -> tuple[Service, ...]:
+        """Those that `namespace` sees: exported to it by name or its own private ones first, then the public ones."""
+        named, public = [], []
+        for service in self.services:
+            to = service.export_to
+            if not to or "*" in to:
+                public.append(service)
+            elif "~" not in to and (namespace in to or ("." in to and service.namespace == namespace)):
+                named.append(service)
+        return (*named, *public)
+
+    def same_host(self, service: Service) -> Sequence[Service]:
+        """The Services of that host, namespace and registry."""
+        return self._same.get((service.host, service.namespace, service.kubernetes), (service,))
+
+
+def _visible(registry: _Registry, namespace: str) -> tuple[Service, ...]:
+    return registry.visible(namespace)
+
+
+def _gateway_scope(registry: _Registry, namespace: str) -> Scope:
+    return gateway_scope(registry.visible(namespace))
+
+
+def _sidecar_scope(registry: _Registry, rules: VirtualServices, sidecar: Any, namespace: str) -> Scope:
+    return sidecar_scope(sidecar, namespace, registry.visible(namespace), rules, registry.by_host)
+
+
+def _joined(one: tuple[Endpoint, ...], other: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    return one + other
+
+
+__all__ = ["View", "Views", "target_port"]
