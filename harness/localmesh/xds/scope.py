@@ -166,7 +166,7 @@ def _one_namespace_each(services: Sequence[Service], namespace: str) -> list[Ser
     for service in services:
         known = chosen.get(service.host)
         own = service.namespace == namespace
-                elsewhere = known is not None and known.namespace != namespace
+        elsewhere = known is not None and known.namespace != namespace
         if known is None or own or (elsewhere and service.kubernetes and not known.kubernetes):
             chosen[service.host] = service
 

@@ -255,8 +255,12 @@ def inbound_ports(
 ) -> Iterator[tuple[int, Service, ServicePort]]:
     """The ports of `workload` that Services lead to, as (its port, Service, the Service's port)."""
     for service in services:
-                selector = service.selector
-        if selector and service.namespace == workload.namespace and selector.items() <= workload.labels.items():
+        selector = service.selector
+        if (
+            selector
+            and service.namespace == workload.namespace
+            and selector.items() <= workload.labels.items()
+        ):
             for port in service.ports:
                 if (number := target_port(port, workload)) is not None:
                     yield number, service, port
