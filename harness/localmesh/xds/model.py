@@ -313,13 +313,26 @@ class MeshConfig:
     outbound_mode: OutboundMode = "ALLOW_ANY"
     auto_mtls: bool = True
     connect_timeout: float = 10.0
-    access_log: bool = True
+    access_log: bool = False
+    access_log_json: bool = False
     locality_enabled: bool = True
     stats_prefixes: tuple[str, ...] = ()
     stats_suffixes: tuple[str, ...] = ()
     stats_regexps: tuple[str, ...] = ()
     certificate_lifetime: float = 86_400.0
+    certificate_grace: float = 0.5
     drain_duration: float = 5.0
+
+
+@dataclass(frozen=True)
+class Credential:
+    """Certificates of a Secret, as PEM; what is not there is ""."""
+
+    name: str
+    namespace: str
+    certificate: str
+    key: str = field(repr=False)
+    authority: str
 
 
 @dataclass(frozen=True)
@@ -365,6 +378,7 @@ class Mesh:
     authorization_policies: tuple[AuthorizationPolicy, ...] = ()
     telemetries: tuple[Telemetry, ...] = ()
     envoy_filters: tuple[EnvoyFilter, ...] = ()
+    credentials: tuple[Credential, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from harness.localmesh.xds.memo import Memo
 from harness.localmesh.xds.model import (
     ROOT_NAMESPACE,
     AuthorizationPolicy,
+    Credential,
     Endpoint,
     EnvoyFilter,
     Gateway,
@@ -134,6 +135,11 @@ class View:
         labels = self.workload.labels
         found = [item for item in self._views.mesh.gateways if item.spec.selector.items() <= labels.items()]
         return tuple(by_age(found))
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """The certificates in the Secrets of all namespaces."""
+        return self._views.mesh.credentials
 
     def namespace_mtls_mode(self, namespace: str) -> str:
         """The mTLS mode of a namespace by its own or the mesh's PeerAuthentication; "" when there is none."""
