@@ -38,7 +38,7 @@ def test_what_lies_within_a_pattern_matches_it(host, pattern):
 
 @given(_HOSTS)
 def test_everything_lies_within_the_star(host):
-    """ "*" covers every host, and every host covers itself."""
+    """Every host lies within the star, and within itself."""
     assert is_within(host, "*")
     assert is_within(host, host)
 
