@@ -16,10 +16,12 @@ def _fields(rule: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "path", ["a/{*}", "{**}", "//{*}", "/a//{*}", "/{*}//", "/" + "a" * 254 + "/{*}", "/" + "é" * 254 + "/{**}"]
+    "path",
+    ["a/{*}", "{**}", "//{*}", "/a//{*}", "/{*}//", "/{**}/{*}", "/{**}/{**}", "/a?/{*}", "/{*}{*}", "/a{*}",
+     "/{x}/{*}", "/é/{*}", "/*/{*}", "/" + "a" * 254 + "/{*}"],
 )  # fmt: skip
 def test_a_template_that_crashes_envoy_is_found(path):
-    """It must begin with one slash, have no empty segment and at most 256 characters."""
+    """It has single slashes, whole segments of one kind, nothing open behind {**}, and at most 256 characters."""
     rule = "{to: [{operation: {paths: [/a, '%s']}}, {operation: {notPaths: ['%s']}}]}"
     assert _fields(rule % (path, path)) == [
         "rules[0].to[0].operation.paths[1]",
@@ -27,7 +29,10 @@ def test_a_template_that_crashes_envoy_is_found(path):
     ]
 
 
-@pytest.mark.parametrize("path", ["/{*}", "/{**}", "/a/{*}/", "/" + "a" * 253 + "/{*}", "a//b", "//"])
+@pytest.mark.parametrize(
+    "path",
+    ["/{*}", "/{**}", "/a/{*}/", "/{*}/%a/{*}/{**}/x.y/", "/" + "a" * 253 + "/{*}", "a//b", "//", "a?*"],
+)
 def test_other_paths_are_let_pass(path):
     """The limits are those of templates only."""
     assert _fields(f"{{to: [{{operation: {{paths: ['{path}']}}}}]}}") == []

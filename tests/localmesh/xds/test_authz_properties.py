@@ -20,17 +20,22 @@ pytestmark = pytest.mark.e2e
 
 # Values that Istio's webhook lets pass, odd ones included.
 WORDS = st.text(st.sampled_from('ab.é-*[]()\\+?{}^$|/ "'), min_size=1, max_size=8)
-NAMES = st.one_of(WORDS, st.sampled_from(["*", "a*", "*a", "cluster.local/ns/a/sa/b", "clus*/ns/a/sa/b"]))
+NAMES = st.one_of(
+    WORDS,
+    st.sampled_from(
+        ["*" + "*a" * 1023, "*" + "é" * 1023, "*", "a*", "*a", "cluster.local/ns/a/sa/b", "clus*/ns/a/sa/b"]
+    ),
+)
 ADDRESSES = st.sampled_from(
     ["1.2.3.4", "10.1.2.3/8", "::1", "2001:db8::1/32", "0.0.0.0/0", "::ffff:1.2.3.4/100"]
 )
-ACCOUNTS = st.from_regex(r"[a-z.+]{1,5}(/[a-z.+]{1,5})?", fullmatch=True)
+ACCOUNTS = st.one_of(st.from_regex(r"[a-z.+]{1,5}(/[a-z.+]{1,5})?", fullmatch=True), st.just("é" * 320))
 PORTS = st.integers(0, 65535).map(str)
 SEGMENTS = st.lists(st.sampled_from(["a", "b.c", "{*}", "%zz", "~!$&'()+,;:@=", "{**}"]), max_size=5)
 PATHS = st.one_of(
-    st.tuples(st.sampled_from(["/", "", "//"]), SEGMENTS, st.sampled_from(["", "/", "//"]))
-    .map(lambda parts: parts[0] + "/".join(parts[1]) + parts[2])
-    .filter(lambda path: not set(path.rpartition("{**}")[0]) & set("{}")),
+    st.tuples(st.sampled_from(["/", "", "//"]), SEGMENTS, st.sampled_from(["", "/", "//"])).map(
+        lambda parts: parts[0] + "/".join(parts[1]) + parts[2]
+    ),
     WORDS.filter(lambda path: not set("{}") & set(path)),
 )
 _SOURCE = {"principals": NAMES, "namespaces": NAMES, "trustDomains": NAMES, "serviceAccounts": ACCOUNTS,
@@ -70,8 +75,8 @@ _SPECS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=12, deadline=None)
-@given(st.lists(st.tuples(_SPECS, st.booleans()), min_size=1, max_size=20))
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(_SPECS, st.booleans()), min_size=1, max_size=6))
 def test_no_policy_makes_envoys_configuration_invalid(tmp_path_factory, specs):
     """Whatever the fields and conditions say, Envoy takes the filters, on HTTP and on TCP."""
     policies = [
