@@ -128,8 +128,8 @@ def _translate(rule: Rule, policy: Policy, tcp: bool) -> Resource | None:
     """
     where = policy.namespace
     when = [_test(each.key, each.values, each.not_values, where) for each in rule.when]
-    asked = [_operation_tests(each.operation, where) for each in rule.to] or [[]]
-    asking = [_source_tests(each.source, where) for each in rule.from_] or [[]]
+    asked = [_operation_tests(each.operation or Operation(), where) for each in rule.to] or [[]]
+    asking = [_source_tests(each.source or Source(), where) for each in rule.from_] or [[]]
     lenient = policy.spec.action != "ALLOW"
 
     def alternatives(side: Side, tests: Sequence[Sequence[_Test]]) -> list[Resource]:

@@ -1,8 +1,8 @@
-"""TCP and TLS Services as filter chains of an outbound listener: what `tcp` and `tls` routes of VirtualServices ask for.
+"""TCP and TLS Services as filter chains of an outbound listener, by `tcp` and `tls` routes of VirtualServices.
 
-In a cluster the destination of a connection is the Service's address, which `destinationSubnets` are compared with in
-Envoy. Here a program connects to an address of its own sidecar (`given`), so they are compared with the Service's address when
-the listener is made.
+In a cluster the destination of a connection is the Service's address, which `destinationSubnets` are compared
+with in Envoy. Here a program connects to an address of its own sidecar (`given`), so they are compared with
+the Service's address when the listener is made.
 Source: istio/istio `pilot/pkg/networking/core/tls.go`, `networkfilter.go`.
 """
 
@@ -116,7 +116,8 @@ def _tls_chains(view: View, port: ServicePort, rules: Iterable[VirtualService]) 
 
 
 def applies(match: L4Match | TlsMatch, view: View, port: int, gateways: set[str]) -> bool:
-    """Whether `match` can hold for connections of the proxy at all: what depends on the proxy is decided here."""
+    """Whether `match` can hold for connections of the proxy at all: what depends on the proxy is decided here.
+    """
     return (
         (not match.gateways or bool(gateways & set(match.gateways)))
         and match.source_labels.items() <= view.workload.labels.items()
@@ -132,14 +133,14 @@ def _config(rule: VirtualService) -> str:
 def _to_destinations(
     view: View, rule: VirtualService, route: Sequence[RouteDestination], port: ServicePort
 ) -> Resource:
-    """The TCP proxy for a route: a single destination has that Service's policy, several the policy of the first."""
+    """The TCP proxy for a route: a single destination has that Service's policy, several the policy of the
+    first.
+    """
     first = view.service(route[0].destination.host)
     policy = view.destination_rule(first) if first else None
     if len(route) == 1:
         return _to_cluster(_cluster(view, route[0], port), policy, route[0].destination.subset)
-    clusters = [
-        {"name": _cluster(view, item, port), "weight": item.weight} for item in route if item.weight
-    ]
+    clusters = [{"name": _cluster(view, item, port), "weight": item.weight} for item in route if item.weight]
     prefix = f"{rule.name}.{rule.namespace}"
     return _tcp_proxy(prefix, policy, "", weighted_clusters={"clusters": clusters})
 
