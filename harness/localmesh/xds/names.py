@@ -6,6 +6,7 @@ Source: istio/istio `pilot/pkg/model/service.go` (BuildSubsetKey, BuildDNSSrvSub
 from __future__ import annotations
 
 BLACK_HOLE = "BlackHoleCluster"
+PASSTHROUGH = "PassthroughCluster"
 HTTP_PROXY = "http_proxy"
 OUTBOUND_PORT = 15001
 
