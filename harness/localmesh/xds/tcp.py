@@ -116,8 +116,7 @@ def _tls_chains(view: View, port: ServicePort, rules: Iterable[VirtualService]) 
 
 
 def applies(match: L4Match | TlsMatch, view: View, port: int, gateways: set[str]) -> bool:
-    """Whether `match` can hold for connections of the proxy at all: what depends on the proxy is decided here.
-    """
+    """Whether `match` can hold for connections of the proxy at all."""
     return (
         (not match.gateways or bool(gateways & set(match.gateways)))
         and match.source_labels.items() <= view.workload.labels.items()
@@ -133,9 +132,7 @@ def _config(rule: VirtualService) -> str:
 def _to_destinations(
     view: View, rule: VirtualService, route: Sequence[RouteDestination], port: ServicePort
 ) -> Resource:
-    """The TCP proxy for a route: a single destination has that Service's policy, several the policy of the
-    first.
-    """
+    """The TCP proxy for a route, with the policy of the first destination's Service."""
     first = view.service(route[0].destination.host)
     policy = view.destination_rule(first) if first else None
     if len(route) == 1:
