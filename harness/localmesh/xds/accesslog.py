@@ -47,10 +47,10 @@ _FIELDS = {
 }
 _TEXT = (
     '[{start_time}] "{method} {path} {protocol}" {response_code} {response_flags} {response_code_details} '
-    '{connection_termination_details} "{upstream_transport_failure_reason}" {bytes_received} {bytes_sent}
-    {duration} ' '{upstream_service_time} "{x_forwarded_for}" "{user_agent}" "{request_id}" "{authority}"
-    "{upstream_host}" ' "{upstream_cluster} {upstream_local_address} {downstream_local_address}
-    {downstream_remote_address} " "{requested_server_name} {route_name}\n"
+    '{connection_termination_details} "{upstream_transport_failure_reason}" {bytes_received} {bytes_sent} '
+    '{duration} {upstream_service_time} "{x_forwarded_for}" "{user_agent}" "{request_id}" "{authority}" '
+    '"{upstream_host}" {upstream_cluster} {upstream_local_address} {downstream_local_address} '
+    "{downstream_remote_address} {requested_server_name} {route_name}\n"
 ).format(**_FIELDS)
 
 
@@ -92,8 +92,9 @@ def _with_providers(item: AccessLogging, inherited: tuple[ProviderRef, ...]) -> 
 
 def _logger(config: MeshConfig, expression: str) -> Resource:
     log_format: Resource = (
-        {"json_format": dict(_FIELDS)} if config.access_log_json else {"text_format_source": {"inline_string":
-        _TEXT}}
+        {"json_format": dict(_FIELDS)}
+        if config.access_log_json
+        else {"text_format_source": {"inline_string": _TEXT}}
     )
     made = extension(
         "envoy.access_loggers.file",
