@@ -57,9 +57,9 @@ def admit(manifest: Manifest) -> tuple[str, ...]:
         kinds = ", ".join(TABLE)
         raise invalid(manifest, "kind", f"the local mesh does not emulate this kind of Istio, only {kinds}")
     kind, problems, warnings = TABLE[name]
+    spec = _parsed(manifest, kind)
     for field, why in walk.flaws(manifest.get("spec", {}), "spec"):
         raise invalid(manifest, field, why)
-    spec = _parsed(manifest, kind)
     for field, why in _metadata.problems(manifest):
         raise invalid(manifest, field, why)
     for field, why in problems(spec, manifest):
