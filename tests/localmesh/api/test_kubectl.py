@@ -119,8 +119,8 @@ def test_pods_are_watched_as_tables(kubectl, cluster, tmp_path):
     ("manifest", "message"),
     [
         (
-            POD.replace("image: web", "image: web, livenessProbe: {}"),
-            'unknown field "spec.containers[0].livenessProbe"',
+            POD.replace("image: web", "image: web, stdin: true"),
+            'unknown field "spec.containers[0].stdin"',
         ),
         (POD.replace("kind: Pod", "kind: Podd"), 'no matches for kind "Podd" in version "v1"'),
         (VIRTUAL_SERVICE + "  tls: []\n", 'The VirtualService "reviews" is invalid: spec.tls: '),
