@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from harness.localmesh.api import fieldsets
-from harness.localmesh.api.fieldsets import Path, Paths
+from harness.localmesh.api.fieldsets import Path
 from harness.localmesh.api.managers import BEFORE, Entry, Manager, Writing, encoded, entries
 from harness.localmesh.api.schema import Names, Schema
 from harness.localmesh.api.status import bad_request
@@ -42,7 +42,7 @@ def apply(writing: Writing, old: Manifest | None, said: Manifest, *, force: bool
     if old is None:
         return with_metadata(said, managedFields=encoded([Entry(writing.manager, mine, writing.now)]))
     found = entries(old) or _first(writing, old)
-    new = _pruned(writing, _merged(schema, old, said, ()), found, mine)
+    new = _pruned(writing, _merged(schema, old, said, ()), found, said)
     hindrances = writing.conflicts(found, old, new)
     if hindrances and not force:
         hindrances = _without_last_applied(writing, old, hindrances)
@@ -83,12 +83,13 @@ def _merged_list(schema: Schema, old: list[Any], said: list[Any], names: Names) 
     return [*result, *(_merged(schema, there.get(element), item, names) for item, element in wanted)]
 
 
-def _pruned(writing: Writing, new: Manifest, found: Sequence[Entry], mine: Paths) -> Manifest:
+def _pruned(writing: Writing, new: Manifest, found: Sequence[Entry], said: Manifest) -> Manifest:
     """`new` without what the manager said before and does not say now, unless somebody else owns it too."""
     before = writing.mine(found)
     if before is None:
         return new
-    kept = fieldsets.members(mine.union(*(entry.owned for entry in writing.others(found))))
+    now = fieldsets.paths(writing.schema, said)
+    kept = fieldsets.members(now.union(*(entry.owned for entry in writing.others(found))))
     pruned: Manifest = fieldsets.without(writing.schema, new, fieldsets.members(before.owned) - kept)
     return pruned
 
