@@ -19,8 +19,13 @@ _STORAGE = "the programs of the local mesh keep their files to themselves"
 _Reasons = dict[Resource, str]
 
 
-def _kinds(group: str, version: str, why: str, *kinds: tuple[str, str], namespaced: bool = True) -> _Reasons:
-    return {Resource(group, version, plural, kind, namespaced): why for plural, kind in kinds}
+def _kinds(
+    group: str, version: str, why: str, *kinds: tuple[str, str, str], namespaced: bool = True
+) -> _Reasons:
+    return {
+        Resource(group, version, plural, kind, namespaced, (short,) if short else ()): why
+        for plural, kind, short in kinds
+    }
 
 
 _ABSENT: _Reasons = {
@@ -28,53 +33,55 @@ _ABSENT: _Reasons = {
         "apps",
         "v1",
         _INSTEAD,
-        ("statefulsets", "StatefulSet"),
-        ("daemonsets", "DaemonSet"),
-        ("controllerrevisions", "ControllerRevision"),
+        ("statefulsets", "StatefulSet", "sts"),
+        ("daemonsets", "DaemonSet", "ds"),
+        ("controllerrevisions", "ControllerRevision", ""),
     ),
-    **_kinds("", "v1", _INSTEAD, ("replicationcontrollers", "ReplicationController")),
-    **_kinds("batch", "v1", _INSTEAD, ("jobs", "Job"), ("cronjobs", "CronJob")),
+    **_kinds("", "v1", _INSTEAD, ("replicationcontrollers", "ReplicationController", "rc")),
+    **_kinds("batch", "v1", _INSTEAD, ("jobs", "Job", ""), ("cronjobs", "CronJob", "cj")),
     **_kinds(
         "autoscaling",
         "v2",
         "nothing here measures the load of pods; scale the Deployment",
-        ("horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+        ("horizontalpodautoscalers", "HorizontalPodAutoscaler", "hpa"),
     ),
     **_kinds(
         "networking.k8s.io",
         "v1",
         "nothing here would enforce it; use an AuthorizationPolicy or a PeerAuthentication",
-        ("networkpolicies", "NetworkPolicy"),
+        ("networkpolicies", "NetworkPolicy", "netpol"),
     ),
     **_kinds(
         "networking.k8s.io",
         "v1",
         "no ingress controller is here; use a Gateway and a VirtualService",
-        ("ingresses", "Ingress"),
+        ("ingresses", "Ingress", "ing"),
     ),
-    **_kinds("rbac.authorization.k8s.io", "v1", _ROLES, ("roles", "Role"), ("rolebindings", "RoleBinding")),
+    **_kinds(
+        "rbac.authorization.k8s.io", "v1", _ROLES, ("roles", "Role", ""), ("rolebindings", "RoleBinding", "")
+    ),
     **_kinds(
         "rbac.authorization.k8s.io",
         "v1",
         _ROLES,
-        ("clusterroles", "ClusterRole"),
-        ("clusterrolebindings", "ClusterRoleBinding"),
+        ("clusterroles", "ClusterRole", ""),
+        ("clusterrolebindings", "ClusterRoleBinding", ""),
         namespaced=False,
     ),
-    **_kinds("", "v1", _STORAGE, ("persistentvolumeclaims", "PersistentVolumeClaim")),
-    **_kinds("", "v1", _STORAGE, ("persistentvolumes", "PersistentVolume"), namespaced=False),
+    **_kinds("", "v1", _STORAGE, ("persistentvolumeclaims", "PersistentVolumeClaim", "pvc")),
+    **_kinds("", "v1", _STORAGE, ("persistentvolumes", "PersistentVolume", "pv"), namespaced=False),
     **_kinds(
         "",
         "v1",
         "the local mesh does not limit what pods use",
-        ("resourcequotas", "ResourceQuota"),
-        ("limitranges", "LimitRange"),
+        ("resourcequotas", "ResourceQuota", "quota"),
+        ("limitranges", "LimitRange", "limits"),
     ),
     **_kinds(
         "authentication.k8s.io",
         "v1",
         "the one token of the local mesh is the kubeconfig's, and it tells nobody about it",
-        ("tokenreviews", "TokenReview"),
+        ("tokenreviews", "TokenReview", ""),
         namespaced=False,
     ),
 }

@@ -65,12 +65,12 @@ Deployment 1:metadata:ObjectMeta 2:spec:DeploymentSpec 3:status:WorkloadStatus
 DeploymentSpec 1:replicas:!int 2:selector:LabelSelector 3:template:PodTemplateSpec 4:strategy:DeploymentStrategy
  5:minReadySeconds:int 6:revisionHistoryLimit:!int 7:paused:bool 9:progressDeadlineSeconds:!int
 DeploymentStrategy 1:type 2:rollingUpdate:RollingUpdateDeployment
-RollingUpdateDeployment 1:maxUnavailable:IntOrString 2:maxSurge:IntOrString
+RollingUpdateDeployment 1:maxUnavailable:!IntOrString 2:maxSurge:!IntOrString
 WorkloadStatus 1:observedGeneration:int 2:replicas:int 3:updatedReplicas:int 4:availableReplicas:int
  5:unavailableReplicas:int 7:readyReplicas:int
 PodTemplateSpec 1:metadata:ObjectMeta 2:spec:PodSpec
 PodDisruptionBudget 1:metadata:ObjectMeta 2:spec:PodDisruptionBudgetSpec 3:status:BudgetStatus
-PodDisruptionBudgetSpec 1:minAvailable:IntOrString 2:selector:!LabelSelector 3:maxUnavailable:IntOrString
+PodDisruptionBudgetSpec 1:minAvailable:!IntOrString 2:selector:!LabelSelector 3:maxUnavailable:!IntOrString
  4:unhealthyPodEvictionPolicy
 BudgetStatus 1:observedGeneration:int 3:disruptionsAllowed:int 4:currentHealthy:int 5:desiredHealthy:int
  6:expectedPods:int

@@ -113,6 +113,11 @@ def places(value, path=()) -> Iterator[tuple]:
         yield from places(item, (*path, key))
 
 
+def odd(draw):
+    """An odd value of its own."""
+    return copy.deepcopy(draw(ODD))
+
+
 @st.composite
 def mutated(draw):
     """A valid manifest with up to three things wrong."""
@@ -124,7 +129,7 @@ def mutated(draw):
             holder = holder[step]
         match draw(st.sampled_from(["set", "remove", "add", "wrap"])):
             case "set":
-                holder[path[-1]] = copy.deepcopy(draw(ODD))
+                holder[path[-1]] = odd(draw)
             case "remove":
                 del holder[path[-1]]
             case "add" if isinstance(holder, dict):
