@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from harness.localmesh import events, workloads
+from harness.localmesh import disruption, endpoints, events, workloads
 from harness.localmesh.api.resources import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -46,6 +46,8 @@ def reconcile(store: Store, chance: random.Random) -> None:
     for service in store.list(SERVICES):
         _settle(_balance, store, service)
         _settle(_endpoint_slices, store, service, pods, owned_by(service, slices))
+    endpoints.reconcile(store)
+    disruption.reconcile(store)
 
 
 def _settle(step: Callable[..., None], store: Store, owner: Manifest, *arguments: Any) -> None:
