@@ -1,8 +1,9 @@
-"""What a mesh holds before anybody asks for anything: its namespaces, its node and its ingress gateway."""
+"""What a mesh holds before anybody asks for anything: its namespaces, its nodes and its ingress gateway."""
 
 from __future__ import annotations
 
-from harness.localmesh.admission import NODE, PROXY_IMAGE
+from harness.localmesh import nodes
+from harness.localmesh.admission import PROXY_IMAGE
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.xds.model import ROOT_NAMESPACE
 
@@ -19,11 +20,7 @@ def objects() -> tuple[Manifest, ...]:
         _namespace("default", injected=True),
         _namespace("kube-system"),
         _namespace(ROOT_NAMESPACE),
-        {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}},
-        },
+        *nodes.genesis(),
         _in_root("v1", "ServiceAccount"),
         _in_root("v1", "Service")
         | {

@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.localmesh import events
 from harness.localmesh.addresses import Block, app_address
 from harness.localmesh.admission import PROXY, is_gateway
-from harness.localmesh.api.resources import PODS
+from harness.localmesh.api.resources import NODES, PODS
 from harness.localmesh.ca import Authority
 from harness.localmesh.errors import MeshError, Refused
 from harness.localmesh.kinds.parse import Manifest
@@ -82,13 +82,14 @@ class Kubelet:
 
     def reconcile(self) -> None:
         """Starts the pods that are new, ends those that are gone, and tells the status of the others."""
+        nodes = {node["metadata"]["name"] for node in self._store.list(NODES)}
         pods = {pod["metadata"]["uid"]: pod for pod in self._store.list(PODS)}
         for uid in [uid for uid in self._runs if uid not in pods]:
             self._end(self._runs.pop(uid))
         for uid, pod in pods.items():
             if "deletionTimestamp" in pod["metadata"]:
                 self._alone(pod, self._retire, pod)
-            elif uid not in self._runs:
+            elif uid not in self._runs and pod["spec"].get("nodeName") in nodes:
                 self._alone(pod, self._start, pod)
         for run in tuple(self._runs.values()):
             self._alone(run.sandbox.pod, self._observe, run)

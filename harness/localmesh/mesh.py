@@ -144,7 +144,7 @@ class LocalMesh:
 
     def _turn(self, patience: float | None = None) -> None:
         """One turn of the control loop: every part takes a step, then waits until there is something to do."""
-        controllers.reconcile(self._store, self._chance)
+        next_step = controllers.reconcile(self._store, self._chance)
         self._kubelet.reconcile()
         for node, kind in self._configuration.refusals():
             self._kubelet.complain(node, kind)
@@ -154,7 +154,7 @@ class LocalMesh:
         if proxies != self._targets:
             self._targets = proxies
             scrape.write_targets(self._directory / "prometheus", proxies)
-        waits = [self._kubelet.patience(), self._publisher.patience(), patience]
+        waits = [self._kubelet.patience(), self._publisher.patience(), next_step, patience]
         self._sleep(min((wait for wait in waits if wait is not None), default=None))
 
     def _keep_prometheus(self) -> None:

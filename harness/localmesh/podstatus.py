@@ -68,3 +68,11 @@ def _condition(kind: str, holds: bool, old: Manifest | None) -> Manifest:
     if old is not None and old["status"] == status:
         return old
     return {"type": kind, "status": status, "lastTransitionTime": timestamp(datetime.now(UTC))}
+
+
+def unschedulable(pod: Manifest, *, why: str) -> Manifest:
+    """A pod for which there is no node."""
+    old = {item["type"]: item for item in pod.get("status", {}).get("conditions", ())}
+    condition = _condition("PodScheduled", False, old.get("PodScheduled"))
+    told = {**condition, "reason": "Unschedulable", "message": why}
+    return {**pod.get("status", {}), "phase": "Pending", "conditions": [told]}

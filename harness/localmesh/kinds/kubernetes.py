@@ -92,6 +92,10 @@ class Container(Kind):
     args: tuple[str, ...] = ()
     env: tuple[EnvVar, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
+    liveness_probe: Free | None = None
+    readiness_probe: Free | None = None
+    startup_probe: Free | None = None
+    lifecycle: Free = field(default_factory=dict)
     # accepted, without effect here
     image_pull_policy: str = ""
     resources: Free = field(default_factory=dict)
@@ -126,6 +130,7 @@ class PodSpec(Kind):
 
     containers: tuple[Container, ...]
     node_name: str = ""
+    node_selector: dict[str, str] = field(default_factory=dict)
     restart_policy: Literal["Always"] = "Always"
     service_account: str = ""
     service_account_name: str = ""
@@ -173,6 +178,8 @@ class DeploymentSpec(Kind):
     selector: Selector
     template: PodTemplate
     replicas: int = 1
+    min_ready_seconds: int = 0
+    paused: bool = False
     revision_history_limit: int = 10
     progress_deadline_seconds: int = 600
     strategy: Strategy = Strategy()
@@ -184,6 +191,7 @@ class ReplicaSetSpec(Kind):
     selector: Selector
     template: PodTemplate
     replicas: int = 1
+    min_ready_seconds: int = 0
 
 
 class ServicePort(Kind):
@@ -233,9 +241,9 @@ class Namespace(_Object):
 
 
 class NodeSpec(Kind):
-    """The spec of the one node; it cannot be cordoned."""
+    """The spec of a node; `kubectl cordon` sets `unschedulable`."""
 
-    unschedulable: Literal[False] = False
+    unschedulable: bool = False
 
 
 class Node(_Object):
