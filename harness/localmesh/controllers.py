@@ -84,7 +84,7 @@ def _deployment(
     old_pods = any(pod for item in family.old for pod in owned_by(item, pods))
     targets = rollout.plan(family, old_pods=old_pods)
     if family.new is None and "" in targets:
-        made = workloads.replica_set(deployment, targets[""], rollout.annotations(family))
+        made = workloads.replica_set(deployment, targets[""], rollout.marks(family))
         store.create(REPLICA_SETS, made)
         _tell_scaled(store, deployment, made, 0, targets[""])
     for item in family.sets:
@@ -104,7 +104,7 @@ def _keep_set(store: Store, family: Family, item: Manifest, replicas: int | None
     if replicas is not None:
         size["replicas"] = replicas
     if item is family.new and not family.paused:
-        wanted = rollout.annotations(family)
+        wanted = rollout.marks(family)
         size["minReadySeconds"] = family.deployment["spec"].get("minReadySeconds", 0)
         if not size["minReadySeconds"]:
             del size["minReadySeconds"]
@@ -134,7 +134,7 @@ def _keep_revision(store: Store, family: Family) -> None:
     metadata = family.deployment["metadata"]
     if family.new is None or family.paused:
         return
-    revision = rollout.annotations(family)[rollout.REVISION]
+    revision = rollout.marks(family)[rollout.REVISION]
     if metadata.get("annotations", {}).get(rollout.REVISION) == revision:
         return
 

@@ -93,7 +93,7 @@ def plan(family: Family, *, old_pods: bool) -> dict[str, int]:
     return {name: count for name, count in targets.items() if have.get(name) != count}
 
 
-def annotations(family: Family) -> Manifest:
+def marks(family: Family) -> Manifest:
     """The annotations of the ReplicaSet of the present template: its revision and those of the Deployment.
 
     A set that becomes the newest again gets the next revision (SetNewReplicaSetAnnotations).

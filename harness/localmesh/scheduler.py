@@ -90,7 +90,8 @@ def _tolerates(toleration: Manifest, taint: Manifest) -> bool:
 
 def _owner(pod: Manifest) -> str:
     references = pod["metadata"].get("ownerReferences", ())
-    return next((item["uid"] for item in references if item.get("controller")), pod["metadata"]["uid"])
+    own: str = pod["metadata"]["uid"]
+    return next((item["uid"] for item in references if item.get("controller")), own)
 
 
 def _bind(store: Store, pod: Manifest, node: str) -> Manifest | None:

@@ -150,7 +150,8 @@ def first_to_go(pods: Sequence[Manifest]) -> list[Manifest]:
     as they are.
     """
     crowd = Counter(pod["spec"].get("nodeName", "") for pod in pods)
-    return sorted(pods[::-1], key=_rank(crowd))
+    youngest_first = pods[::-1]
+    return sorted(youngest_first, key=_rank(crowd))
 
 
 def _rank(crowd: Counter[str]) -> Callable[[Manifest], tuple[Any, ...]]:
