@@ -17,6 +17,7 @@ PROXY = "istio-proxy"
 """The name of the sidecar's container, as in Istio."""
 
 PROXY_IMAGE = "docker.io/istio/proxyv2:1.30.3"
+PILOT_IMAGE = "docker.io/istio/pilot:1.30.3"
 
 _INJECT = "sidecar.istio.io/inject"
 
