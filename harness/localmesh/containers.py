@@ -98,7 +98,7 @@ class Container:
         """Notes that it runs, and that nothing is known about this run."""
         self.process, self.started = process, datetime.now(UTC)
         self.restart_at, self.stop, self.listening = None, None, False
-        self.passed = {kind: False for kind in KINDS if self.spec.get(f"{kind}Probe")}
+        self.passed = {kind: False for kind in KINDS if self.spec.get(f"{kind}Probe") is not None}
 
     def end(self, code: int) -> None:
         """Notes that its process has ended (negative: by that signal) and gives its handle back."""
