@@ -130,12 +130,12 @@ class Kubelet:
 
     def down(self) -> None:
         """Ends every pod at once."""
-        self._asking.stop()
         for run in self._runs.values():
             run.kill()
         for run in self._runs.values():
             run.end()
         self._runs.clear()
+        self._asking.stop()
 
     def _alone(self, pod: Manifest, step: Callable[..., None], *arguments: object) -> None:
         """Takes a step for one pod; what goes wrong with it concerns no other one."""
