@@ -28,6 +28,7 @@ _IMAGES: Mapping[str, Command | None] = {
     "istio/examples-helloworld-v1": ("helloworld", "v1"),
     "istio/examples-helloworld-v2": ("helloworld", "v2"),
     "curlimages/curl": ("idle",),
+    "istio/pilot": ("idle",),
     "istio/proxyv2": None,
     "auto": None,
 }
