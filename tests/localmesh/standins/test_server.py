@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.localmesh.standins.http import MAX_BODY, MAX_HEAD, Request, Response
-from harness.localmesh.standins.server import _Connection
+from harness.localmesh.standins.server import _Http1
 
 
 class Wire(asyncio.Transport):
@@ -36,6 +36,9 @@ class Wire(asyncio.Transport):
         """Note it."""
         self.closed = True
 
+    def set_protocol(self, protocol):
+        """Whoever takes over writes to the same wire."""
+
     def is_closing(self):
         """Whether it is closed."""
         return self.closed
@@ -57,7 +60,7 @@ def _converse(pieces: list[bytes]) -> Wire:
 
     async def run() -> Wire:
         wire = Wire()
-        connection = _Connection(_echo, set(), asyncio.Event())
+        connection = _Http1(_echo, set(), asyncio.Event())
         connection.connection_made(wire)
         for piece in pieces:
             connection.data_received(piece)
