@@ -24,6 +24,7 @@ from h2.events import (
     TrailersReceived,
 )
 from h2.exceptions import H2Error, ProtocolError
+from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame
 
 from harness.localmesh.standins.accept import ends, spawn
@@ -189,6 +190,9 @@ class _Server(_Endpoint):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        # As many as come: how many a service takes is for DestinationRules to say, as with most servers of gRPC.
+        self.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: _LAST_STREAM})
+        self.flush()
         self._client, self._port = ends(transport)
         self._connections.add(self)
         self._farewell = spawn(self._say_farewell())

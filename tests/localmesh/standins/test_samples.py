@@ -177,7 +177,7 @@ def test_a_user_who_signs_in_is_known_to_the_services_until_he_signs_out(shop, p
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("reviews",), ("reviews", "v4"), ("ratings", "v2"), ("orders", "v1")]
+    "arguments", [(), ("reviews",), ("reviews", "v4"), ("ratings", "v3"), ("orders", "v1")]
 )
 def test_a_service_that_bookinfo_does_not_have_is_refused(start, arguments):
     """One sentence and exit code 2."""

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.localmesh.standins import service, settings
+from harness.localmesh.standins import behaviour, settings
 from harness.localmesh.standins.settings import Pod, SettingError
 
 
@@ -280,7 +280,7 @@ def test_any_other_text_is_no_duration_or_a_length_of_time(text):
 def test_weighted_values_are_read_as_they_are_written(pairs):
     """The text of pairs gives the pairs."""
     text = ",".join(f"{value}:{percent}" for value, percent in pairs)
-    assert service.weighted(text, int) == tuple((value, float(percent)) for value, percent in pairs)
+    assert behaviour.weighted(text, int) == tuple((value, float(percent)) for value, percent in pairs)
 
 
 def test_a_pod_without_an_address_cannot_listen():
