@@ -2,7 +2,8 @@
 
 The four services answer in the shapes of the originals (istio/istio, samples/bookinfo/src) and call each
 other as they do, with their timeouts, their single retry of reviews, and the texts of failure that Istio's
-documentation quotes. Ratings has a file of its own. Signing in keeps the user's name in a plain cookie; productpage passes it on as the
+documentation quotes. Ratings has a file of its own. Signing in keeps the user's name in a plain cookie; productpage
+passes it on as the
 header `end-user`, which the routing tasks match.
 """
 

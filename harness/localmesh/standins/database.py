@@ -1,6 +1,7 @@
 """Bookinfo's databases, MySQL and MongoDB, as far as ratings v2 needs them: `... standins.database`.
 
-They hold two ratings, as samples/bookinfo/src/mysql and mongodb of istio/istio do. Their protocols are not spoken: ratings
+They hold two ratings, as samples/bookinfo/src/mysql and mongodb of istio/istio do. Their protocols are not spoken:
+ratings
 v2 asks with a line and gets one, so that the connection, which is what a mesh sees of it, is real.
 """
 

@@ -11,8 +11,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+ANNOTATION = "standin.harness.local/"
+"""What a setting's annotation begins with."""
+
 _PREFIX = "STANDIN_"
-_ANNOTATION = "standin.harness.local/"
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _QUANTILES = re.compile(r"p50=(\S+)\s+p99=(\S+)")
 _P99 = (
@@ -83,7 +85,7 @@ class Settings:
         for name in sorted(self._values.keys() - set(known)):
             choice = ", ".join(sorted(known)) or "none"
             raise SettingError(
-                f"annotation {_ANNOTATION}{name} is not a setting of this stand-in; it has: {choice}"
+                f"annotation {ANNOTATION}{name} is not a setting of this stand-in; it has: {choice}"
             )
 
     def get(self, name: str, parse: Callable[[str], T], default: T) -> T:
@@ -98,8 +100,17 @@ class Settings:
             return parse(self._values[name].strip())
         except ValueError as error:
             raise SettingError(
-                f"annotation {_ANNOTATION}{name} is {self._values[name]!r}, which is not valid: {error}"
+                f"annotation {ANNOTATION}{name} is {self._values[name]!r}, which is not valid: {error}"
             ) from None
+
+
+def variables(annotations: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which a pod's settings reach its programs."""
+    return {
+        _PREFIX + key.removeprefix(ANNOTATION).upper().replace("-", "_"): value
+        for key, value in annotations.items()
+        if key.startswith(ANNOTATION)
+    }
 
 
 def _name(variable: str) -> str:
