@@ -63,7 +63,7 @@ def served(handler: Handler) -> Handler:
         if request.version != "2":
             return Response.text("gRPC needs HTTP/2\n", 505)
         if request.path == HEALTH:
-            return _success(_SERVING)
+            return _success(_framed(_SERVING))
         try:
             async with asyncio.timeout(_deadline(request.headers.get("grpc-timeout", ""))):
                 response = await answered(handler, request)
@@ -166,6 +166,12 @@ class Client:
             raise CallError(f"no answer within {timeout:g} s") from None
         except OSError as error:
             raise CallError(str(error)) from error
+
+    def close(self) -> None:
+        """Close the connections, whatever is under way."""
+        for connection in self._connections.values():
+            connection.transport.abort()
+        self._connections.clear()
 
     async def _connection(self, address: tuple[str, int]) -> http2.Client:
         async with self._lock:

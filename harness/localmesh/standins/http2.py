@@ -14,7 +14,6 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
-    ConnectionTerminated,
     DataReceived,
     Event,
     RequestReceived,
@@ -24,13 +23,14 @@ from h2.events import (
     TrailersReceived,
 )
 from h2.exceptions import H2Error, ProtocolError
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from harness.localmesh.standins.accept import ends, spawn
-from harness.localmesh.standins.http import MAX_BODY, Handler, Request, Response
-from harness.localmesh.standins.server import Connection, answered
+from harness.localmesh.standins.http import MAX_BODY, MAX_HEAD, Handler, Request, Response
+from harness.localmesh.standins.server import PREFACE, Connection, answered
 
+_FRAME_HEAD = 9  # bytes: length, type, flags, stream (RFC 9113, 4.1)
 _LAST_STREAM = 2**31 - 1
 # Not allowed in HTTP/2 (RFC 9113, 8.2.2).
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
@@ -65,6 +65,7 @@ class _Endpoint(asyncio.Protocol):
         self.streams: dict[int, _Stream] = {}
         self.lost = False
         self.leaving = False  # no new streams, by either side's wish
+        self._frames = bytearray()  # the part of a frame that has come
         self._room = asyncio.Event()  # set at each event: a window may have opened
         self._writable = asyncio.Event()
         self._writable.set()
@@ -90,7 +91,7 @@ class _Endpoint(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for event in self.h2.receive_data(data):
+            for event in self.h2.receive_data(self._without_goaway(data)):
                 self._on_event(event)
         except (H2Error, UnicodeDecodeError):
             self.flush()  # h2 has prepared the GOAWAY that says why
@@ -98,6 +99,34 @@ class _Endpoint(asyncio.Protocol):
             return
         self.flush()
         self._wake()
+        self._close_if_done()
+
+    def _without_goaway(self, data: bytes) -> bytes:
+        """The whole frames so far, but for GOAWAY: h2 would take it for the end of the streams under way, too."""
+        self._frames += data
+        whole = bytearray()
+        while len(self._frames) >= _FRAME_HEAD:
+            end = _FRAME_HEAD + int.from_bytes(self._frames[:3], "big")
+            if len(self._frames) < end:
+                break
+            if self._frames[3] == GoAwayFrame.type:
+                self._on_goaway(
+                    int.from_bytes(self._frames[_FRAME_HEAD : _FRAME_HEAD + 4], "big") & _LAST_STREAM
+                )
+            else:
+                whole += self._frames[:end]
+            del self._frames[:end]
+        return bytes(whole)
+
+    def _on_goaway(self, last: int) -> None:
+        """The peer takes no new streams, and none of those after `last`."""
+        self.leaving = True
+        for stream_id in [stream_id for stream_id in self.streams if stream_id > last]:
+            self._on_reset(stream_id)
+
+    def _close_if_done(self) -> None:
+        if self.leaving and not self.streams and not self.lost:
+            self.transport.close()
 
     def flush(self) -> None:
         """Write what h2 has to say."""
@@ -121,9 +150,6 @@ class _Endpoint(asyncio.Protocol):
             case StreamReset():
                 self._on_reset(event.stream_id)
                 self.streams.pop(event.stream_id, None)
-            case ConnectionTerminated():
-                self.leaving = True
-                self._on_leave()
 
     def _on_data(self, event: DataReceived) -> None:
         self.h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
@@ -161,9 +187,6 @@ class _Endpoint(asyncio.Protocol):
         """The peer wants nothing more of a stream."""
         raise NotImplementedError
 
-    def _on_leave(self) -> None:
-        """The peer takes no new streams."""
-
 
 def take_over(
     transport: asyncio.Transport,
@@ -176,7 +199,9 @@ def take_over(
     server = _Server(handler, connections, stop)
     transport.set_protocol(server)
     server.connection_made(transport)
-    server.data_received(data)
+    # The preface is no frame.
+    server.h2.receive_data(data[: len(PREFACE)])
+    server.data_received(data[len(PREFACE) :])
 
 
 class _Server(_Endpoint):
@@ -189,10 +214,13 @@ class _Server(_Endpoint):
         self._stop = stop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # As many streams as come: how many a service takes is for DestinationRules to say.
+        limits = {
+            SettingCodes.MAX_CONCURRENT_STREAMS: _LAST_STREAM,
+            SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEAD,
+        }
+        self.h2.local_settings = Settings(client=False, initial_values=limits)
         super().connection_made(transport)
-        # As many as come: how many a service takes is for DestinationRules to say, as with most servers of gRPC.
-        self.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: _LAST_STREAM})
-        self.flush()
         self._client, self._port = ends(transport)
         self._connections.add(self)
         self._farewell = spawn(self._say_farewell())
@@ -233,6 +261,7 @@ class _Server(_Endpoint):
             pass  # the client has left meanwhile, and nobody is there to be told
         finally:
             self.streams.pop(stream_id, None)
+            self._close_if_done()
 
     def _request(self, stream: _Stream) -> Request:
         pseudo = {name: value for name, value in stream.fields if name.startswith(":")}
@@ -298,6 +327,8 @@ class Client(_Endpoint):
             raise
         finally:
             self._answers.pop(stream_id, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # it may have failed while the request was still being sent
             self.streams.pop(stream_id, None)
             self._close_if_done()
 
@@ -312,10 +343,3 @@ class Client(_Endpoint):
         answer = self._answers.get(stream_id)
         if answer is not None and not answer.done():
             answer.set_exception(ConnectionResetError("the stream was reset before the answer was complete"))
-
-    def _on_leave(self) -> None:
-        self._close_if_done()
-
-    def _close_if_done(self) -> None:
-        if self.leaving and not self.streams and not self.lost:
-            self.transport.close()

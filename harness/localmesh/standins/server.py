@@ -23,8 +23,11 @@ from harness.localmesh.standins.http import Handler, Message, Request, Response
 _MAX_PIPELINED = 64
 _LINGER = 0.2  # seconds an idle connection gets for one more request once the program is to stop
 _POLL = 0.005  # seconds between two looks whether all connections are closed
-_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113, 3.4
 _PARTING = 1.0  # seconds a client gets to close its side after the last answer
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""How a client begins that speaks HTTP/2 (RFC 9113, 3.4)."""
 
 
 class Connection(Protocol):
@@ -86,10 +89,10 @@ class _Http1(Message, asyncio.Protocol):
             return
         if self._opening is not None:
             self._opening = data = self._opening + data
-            if data.startswith(_HTTP2):
+            if data.startswith(PREFACE):
                 self._hand_over(data)
                 return
-            if _HTTP2.startswith(data):
+            if PREFACE.startswith(data):
                 return
             self._opening = None
         try:

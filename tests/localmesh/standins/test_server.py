@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.localmesh.standins.http import MAX_BODY, MAX_HEAD, Request, Response
-from harness.localmesh.standins.server import _HTTP2, _Http1
+from harness.localmesh.standins.server import PREFACE, _Http1
 
 
 class Wire(asyncio.Transport):
@@ -127,7 +127,7 @@ def test_one_byte_at_a_time_is_enough():
     assert [json.loads(body) for _, body in answers] == [["POST", "/a", "b", "abc"], ["GET", "/c", "", ""]]
 
 
-@given(st.binary(min_size=1, max_size=60).filter(lambda rubbish: not rubbish.startswith(_HTTP2)))
+@given(st.binary(min_size=1, max_size=60).filter(lambda rubbish: not rubbish.startswith(PREFACE)))
 def test_rubbish_is_answered_400_or_waited_for(rubbish):
     """No bytes make the server fail: it answers 400 and closes, or waits for the rest."""
     wire = _converse([rubbish])
