@@ -234,12 +234,19 @@ def test_exit_makes_a_workload_that_dies(start):
         ("latnecy", "5ms"),
     ],
 )
-def test_a_bad_setting_is_refused_with_its_annotation(start, name, value):
-    """One sentence on stderr that names the annotation, and exit code 2."""
-    program = start("service", ready=False, **{"STANDIN_" + name.upper().replace("-", "_"): value})
+def test_a_bad_setting_is_refused_with_its_annotation(name, value):
+    """One sentence that names the annotation."""
+    with pytest.raises(SettingError) as refused:
+        behaviour.Behaviour.of({"STANDIN_" + name.upper().replace("-", "_"): value}, (8080,))
+    assert f"annotation standin.harness.local/{name} is" in str(refused.value)
+
+
+def test_a_service_with_a_bad_setting_does_not_start(start):
+    """One sentence on stderr, and exit code 2."""
+    program = start("service", ready=False, STANDIN_LATENCY="5")
     assert program.process.wait(15) == 2
     log = program.log.read_text()
-    assert f"annotation standin.harness.local/{name} is" in log
+    assert log.startswith("stand-in: annotation standin.harness.local/latency is")
     assert log.count("\n") == 1
 
 
