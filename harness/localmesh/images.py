@@ -27,6 +27,8 @@ _GUNICORN = re.compile(
     re.ASCII,
 )
 
+_MYSQL = ("--default-authentication-plugin", "mysql_native_password")
+
 Read = Callable[[Command], Command | None]
 """Reads a container's command and args: the arguments they are for the stand-in, or None where it cannot do that."""
 
@@ -58,6 +60,10 @@ def _echo(asked: Command) -> Command | None:
 
 def _mongodb(asked: Command) -> Command | None:
     return () if set(asked) <= {"--ipv6", "--bind_ip_all"} else None
+
+
+def _mysql(asked: Command) -> Command | None:
+    return () if asked in ((), _MYSQL) else None
 
 
 def _gunicorn(asked: Command) -> Command | None:
@@ -103,7 +109,7 @@ _IMAGES: Mapping[str, _Standin | None] = {
     "istio/examples-bookinfo-mongodb": _Standin(
         ("database", "27017"), _mongodb, "it takes --bind_ip_all and --ipv6"
     ),
-    "istio/examples-bookinfo-mysqldb": _Standin(("database", "3306")),
+    "istio/examples-bookinfo-mysqldb": _Standin(("database", "3306"), _mysql, f"it takes {' '.join(_MYSQL)}"),
     "istio/examples-helloworld-v1": _Standin(("helloworld", "v1")),
     "istio/examples-helloworld-v2": _Standin(("helloworld", "v2")),
     "istio/tcp-echo-server": _Standin(("tcpecho",), _tcp_echo, 'it needs args: ["PORT,PORT", "PREFIX"]'),

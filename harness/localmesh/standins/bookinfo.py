@@ -2,9 +2,8 @@
 
 The four services answer in the shapes of the originals (istio/istio, samples/bookinfo/src) and call each
 other as they do, with their timeouts, their single retry of reviews, and the texts of failure that Istio's
-documentation quotes. Ratings has a file of its own. Signing in keeps the user's name in a plain cookie; productpage
-passes it on as the
-header `end-user`, which the routing tasks match.
+documentation quotes. Details and ratings have files of their own. Signing in keeps the user's name in a plain
+cookie; productpage passes it on as the header `end-user`, which the routing tasks match.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from urllib.parse import parse_qs, quote, unquote
 from harness.localmesh.standins import program
 from harness.localmesh.standins.bookpage import Part, page, product_page
 from harness.localmesh.standins.client import CallError, Client, forwarded
+from harness.localmesh.standins.details import Details
 from harness.localmesh.standins.http import Handler, Request, Response
 from harness.localmesh.standins.ratings import VERSIONS, Database, Ratings
 from harness.localmesh.standins.settings import Pod, SettingError, Settings
@@ -32,18 +32,6 @@ _REVIEWS = {
     "Reviewer1": "I laughed until the second pair of twins came in, and then some more.",
     "Reviewer2": "Great fun from the first mistake to the last; not much beneath it.",
 }
-_FACTS = {
-    "author": "William Shakespeare",
-    "year": 1595,
-    "type": "paperback",
-    "pages": 200,
-    "publisher": "PublisherA",
-    "language": "English",
-    "ISBN-10": "1234567890",
-    "ISBN-13": "123-1234567890",
-}
-_BOOKS = "http://www.googleapis.com/books/v1/volumes?q=isbn:0486424618"
-_BOOKS_TIMEOUT = 5.0
 _PAGE_TIMEOUT = 3.0  # of every call of productpage
 _BLACK_TIMEOUT, _OTHER_TIMEOUT = 10.0, 2.5  # of reviews' call of ratings, by the colour of its stars
 _FLOODS = 100
@@ -62,50 +50,6 @@ def _number(request: Request, below: str) -> int | None:
 
 def _health(name: str) -> Response:
     return Response.json({"status": f"{name} is healthy"})
-
-
-class Details:
-    """GET /details/{id}: the facts about a book; those of v2 come from a book service on the internet.
-
-    v2 asks it without TLS, which is the sidecar's business, and only with DO_NOT_ENCRYPT=true.
-    """
-
-    def __init__(self, pod: Pod, environ: Mapping[str, str], version: str) -> None:
-        self._external = environ.get("ENABLE_EXTERNAL_BOOK_SERVICE", str(version == "v2").lower()) == "true"
-        if self._external and environ.get("DO_NOT_ENCRYPT") != "true":
-            raise SettingError("details v2 calls the book service without TLS only; set DO_NOT_ENCRYPT=true")
-        self._client = Client(pod.proxy)
-
-    async def answer(self, request: Request) -> Response:
-        """The facts, or why there are none."""
-        if request.path == "/health":
-            return _health("Details")
-        if not request.path.startswith("/details"):
-            return _not_found(request)
-        book = _number(request, "details")
-        if book is None:
-            return Response.json({"error": "please provide numeric product id"}, 400)
-        if not self._external:
-            return Response.json({"id": book, **_FACTS})
-        try:
-            return Response.json({"id": book, **await self._fetch(forwarded(request))})
-        except (CallError, ValueError, LookupError, TypeError) as error:
-            return Response.json({"error": str(error)}, 400)
-
-    async def _fetch(self, headers: Mapping[str, str]) -> dict[str, Any]:
-        response = await self._client.get(_BOOKS, headers=headers, timeout=_BOOKS_TIMEOUT)
-        book = json.loads(response.body)["items"][0]["volumeInfo"]
-        isbns = {entry["type"]: entry["identifier"] for entry in book["industryIdentifiers"]}
-        return {
-            "author": book["authors"][0],
-            "year": book["publishedDate"],
-            "type": "paperback" if book["printType"] == "BOOK" else "unknown",
-            "pages": book["pageCount"],
-            "publisher": book["publisher"],
-            "language": "English" if book["language"] == "en" else "unknown",
-            "ISBN-10": isbns["ISBN_10"],
-            "ISBN-13": isbns["ISBN_13"],
-        }
 
 
 class Reviews:
@@ -160,7 +104,7 @@ class Productpage:
     def __init__(self, pod: Pod, environ: Mapping[str, str], floods: int = 0) -> None:
         self._client = Client(pod.proxy)
         self._bases = {name: _base(environ, name) for name in ("details", "reviews", "ratings")}
-        self._floods = int(environ.get("FLOOD_FACTOR", floods))
+        self._floods = _floods(environ, floods)
         self._results: Counter[tuple[str, int]] = Counter()
 
     async def answer(self, request: Request) -> Response:
@@ -250,6 +194,14 @@ def _back(request: Request, cookie: str) -> Response:
 
 def _html(document: str) -> Response:
     return Response.text(document, kind="text/html")
+
+
+def _floods(environ: Mapping[str, str], default: int) -> int:
+    text = environ.get("FLOOD_FACTOR", str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise SettingError(f"FLOOD_FACTOR is {text!r}; give a whole number") from None
 
 
 def _is(environ: Mapping[str, str], name: str, default: object) -> bool:
