@@ -1,0 +1,105 @@
+"""istiod's own answer to a case, from a process that runs istiod's code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.conformance.case import Asked, Case, Manifest
+
+Resource = dict[str, Any]
+
+KINDS = ("clusters", "endpoints", "listeners", "routes")
+
+
+class IstiodError(Exception):
+    """istiod could not translate a case; the message is what it says."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What istiod says to a case.
+
+    `refused` and `warned` are what its validation webhook says, by "Kind namespace/name"; what it refuses is not part
+    of the translation. `proxies` is what each Envoy gets, by its key: "clusters", "endpoints", "listeners" and
+    "routes", each resource as protobuf's JSON with the names of the .proto files, in istiod's order.
+    """
+
+    proxies: Mapping[str, Mapping[str, list[Resource]]]
+    refused: Mapping[str, str]
+    warned: Mapping[str, str]
+
+
+class Istiod:
+    """A running istiod-translate (tests/conformance/istiod), to be used in a `with` statement."""
+
+    def __init__(self, program: Path) -> None:
+        """Starts `program`.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        self._process = subprocess.Popen(
+            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+
+    def translate(self, case: Case) -> Answer:
+        """istiod's answer to `case`.
+
+        Raises:
+            IstiodError: istiod cannot read the case or panicked, or the process is gone.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(_question(case)) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise IstiodError(f"istiod-translate ended with exit code {self._process.wait()}; see its standard error")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise IstiodError(answer["error"])
+        return Answer(answer.get("proxies", {}), answer["refused"], answer["warned"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=10)
+
+
+def _question(case: Case) -> Mapping[str, Any]:
+    return {
+        "kubernetes": _documents(case.kubernetes()),
+        "config": _documents(case.istio()),
+        "mesh": dict(case.mesh),
+        "proxies": [_proxy(case, asked) for asked in case.proxies],
+    }
+
+
+def _documents(manifests: Iterable[Manifest]) -> str:
+    return "\n---\n".join(json.dumps(manifest) for manifest in manifests)
+
+
+def _proxy(case: Case, asked: Asked) -> Mapping[str, Any]:
+    pod = case.pod(asked)
+    metadata = pod["metadata"]
+    return {
+        "key": asked.key,
+        "id": asked.pod,
+        "type": "router" if asked.gateway else "sidecar",
+        "ip": pod["status"]["podIP"],
+        "namespace": asked.namespace,
+        "labels": metadata.get("labels", {}),
+        "serviceAccount": pod["spec"]["serviceAccountName"],
+        "metadata": {"NODE_NAME": pod["spec"].get("nodeName", ""), "ANNOTATIONS": metadata.get("annotations", {})},
+    }
