@@ -30,6 +30,12 @@ type workload struct {
 	Metadata       map[string]any    `json:"metadata"`
 }
 
+// A question is a case to translate, or resources of another translation to write as istiod's are written.
+type question struct {
+	translation
+	Resources []json.RawMessage `json:"resources"`
+}
+
 // A case: the objects as YAML documents, the mesh configuration, and the workloads to translate for.
 type translation struct {
 	Kubernetes string          `json:"kubernetes"`
@@ -49,7 +55,9 @@ type snapshot struct {
 type answer struct {
 	review
 	Proxies map[string]snapshot `json:"proxies,omitempty"`
-	Error   string              `json:"error,omitempty"`
+	// The resources asked for, or what is wrong with each.
+	Resources []canonical `json:"resources,omitempty"`
+	Error     string      `json:"error,omitempty"`
 }
 
 func main() {
@@ -75,7 +83,7 @@ func serve(in io.Reader, out io.Writer) error {
 	lines := json.NewDecoder(bufio.NewReader(in))
 	answers := json.NewEncoder(out)
 	for {
-		var asked translation
+		var asked question
 		if err := lines.Decode(&asked); err == io.EOF {
 			return nil
 		} else if err != nil {
@@ -87,7 +95,10 @@ func serve(in io.Reader, out io.Writer) error {
 	}
 }
 
-func answerTo(asked translation) (given answer) {
+func answerTo(asked question) (given answer) {
+	if asked.Resources != nil {
+		return answer{Resources: canonicals(asked.Resources)}
+	}
 	err := test.Wrap(func(t test.Failer) {
 		// A panic of istiod's is an answer too; the next case gets a new istiod.
 		defer func() {
@@ -95,7 +106,7 @@ func answerTo(asked translation) (given answer) {
 				t.Fatalf("istiod panicked: %v", reason)
 			}
 		}()
-		given = translate(t, asked)
+		given = translate(t, asked.translation)
 	})
 	if err != nil {
 		return answer{Error: err.Error()}

@@ -1,4 +1,4 @@
-"""`python -m tests.conformance FILE...`: what istiod sends for the manifests in these files, as JSON."""
+"""`python -m tests.conformance.ask FILE...`: what istiod sends for the manifests in these files, as JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance.ask", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, help="manifests; Deployments become pods, and so on")
     parser.add_argument("--ns", default="default", help="the namespace of the pods asked for")
     parser.add_argument("--labels", default="", help="their labels as a=b,c=d; a pod is made up if none has them")
