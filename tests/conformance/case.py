@@ -1,4 +1,4 @@
-"""A case: the objects of a cluster as its controllers have settled them, and the Envoys whose configuration is asked."""
+"""A case: the objects of a cluster as its controllers have settled them, and the Envoys to configure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,19 @@ from typing import Any
 Manifest = dict[str, Any]
 
 CREATED = "2026-01-01T00:00:00Z"
-_KUBERNETES = ("Service", "Pod", "Node", "EndpointSlice", "Namespace", "ConfigMap", "Secret", "ServiceAccount")
+PROXY = "istio-proxy"
+_HASH = "5c9f4bd7b7"
+_INJECT = "sidecar.istio.io/inject"
+_KUBERNETES = (
+    "Service",
+    "Pod",
+    "Node",
+    "EndpointSlice",
+    "Namespace",
+    "ConfigMap",
+    "Secret",
+    "ServiceAccount",
+)
 
 
 @dataclass(frozen=True)
@@ -68,13 +80,15 @@ class Case:
 def settled(manifests: Iterable[Manifest]) -> tuple[Manifest, ...]:
     """`manifests` as the cluster's controllers would leave them.
 
-    Namespaces are filled in; each Deployment has its ready pods; Services, pods and gateways have addresses; every
-    Service has an EndpointSlice per set of ports. What is given (an address, a status) stays as it is.
+    Namespaces are filled in; each Deployment has its ready pods; pods have a sidecar, unless their label or annotation
+    `sidecar.istio.io/inject` says "false" or they are a proxy; Services and pods have addresses; every Service has an
+    EndpointSlice per set of ports. What is given (an address, a status) stays as it is.
     """
     given = [_placed(manifest) for manifest in manifests]
     pods = [pod for manifest in given if manifest["kind"] == "Deployment" for pod in _pods(manifest)]
     objects = [manifest for manifest in given if manifest["kind"] != "Deployment"] + pods
     for index, pod in enumerate(_of_kind(objects, "Pod"), 1):
+        _inject(pod)
         _run(pod, f"10.1.{index // 250}.{index % 250 + 1}")
     for index, service in enumerate(_of_kind(objects, "Service"), 1):
         service["spec"].setdefault("clusterIP", f"10.96.{index // 250}.{index % 250 + 1}")
@@ -103,20 +117,42 @@ def _of_kind(objects: Iterable[Manifest], kind: str) -> list[Manifest]:
 
 
 def _pods(deployment: Manifest) -> Iterator[Manifest]:
+    """Its pods; of the ReplicaSet in between istiod reads no more than the name and the template's hash."""
     metadata, spec = deployment["metadata"], deployment["spec"]
-    template = spec["template"]
+    template = copy.deepcopy(spec["template"])
+    owner = f"{metadata['name']}-{_HASH}"
+    reference = {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "name": owner,
+        "uid": owner,
+        "controller": True,
+    }
     for index in range(spec.get("replicas", 1)):
-        yield {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                **copy.deepcopy(template.get("metadata", {})),
-                "name": f"{metadata['name']}-{index}",
-                "namespace": metadata["namespace"],
-                "creationTimestamp": metadata["creationTimestamp"],
-            },
-            "spec": copy.deepcopy(template["spec"]),
+        made = copy.deepcopy(template.get("metadata", {}))
+        made.setdefault("labels", {})["pod-template-hash"] = _HASH
+        made |= {
+            "name": f"{owner}-{index}",
+            "generateName": f"{owner}-",
+            "namespace": metadata["namespace"],
+            "creationTimestamp": metadata["creationTimestamp"],
+            "ownerReferences": [reference],
         }
+        yield {"apiVersion": "v1", "kind": "Pod", "metadata": made, "spec": copy.deepcopy(template["spec"])}
+
+
+def _inject(pod: Manifest) -> None:
+    """What Istio's injector adds that counts for a translation: the container and the labels."""
+    metadata, containers = pod["metadata"], pod["spec"]["containers"]
+    for container in containers:
+        for port in container.get("ports", ()):
+            port.setdefault("protocol", "TCP")
+    labels = metadata.setdefault("labels", {})
+    asked = {**metadata.get("annotations", {}), **labels}.get(_INJECT)
+    if asked == "false" or any(container["name"] == PROXY for container in containers):
+        return
+    containers.append({"name": PROXY, "image": "auto"})
+    labels.setdefault("security.istio.io/tlsMode", "istio")
 
 
 def _run(pod: Manifest, address: str) -> None:
@@ -140,7 +176,10 @@ def _slices(service: Manifest, pods: Iterable[Manifest]) -> Iterator[Manifest]:
     backends: dict[tuple[int | None, ...], list[Manifest]] = {}
     for pod in pods:
         labels = pod["metadata"].get("labels", {})
-        if pod["metadata"]["namespace"] == metadata["namespace"] and spec["selector"].items() <= labels.items():
+        if (
+            pod["metadata"]["namespace"] == metadata["namespace"]
+            and spec["selector"].items() <= labels.items()
+        ):
             numbers = tuple(_number(port["targetPort"], pod) for port in spec["ports"])
             backends.setdefault(numbers, []).append(pod)
     for index, (numbers, members) in enumerate(backends.items()):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,11 @@ from tests.conformance.case import Asked, Case, Manifest
 
 Resource = dict[str, Any]
 
-KINDS = ("clusters", "endpoints", "listeners", "routes")
+PROGRAM = Path(os.environ.get("ISTIOD_TRANSLATE", ".cache/istiod-translate"))
+"""Where `make conformance` puts the program."""
+
+_LIFE = 250
+"""Cases after which a new process takes over: istiod's registries leave some memory behind with each."""
 
 
 class IstiodError(Exception):
@@ -44,27 +49,49 @@ class Istiod:
         Raises:
             OSError: it cannot be started.
         """
-        self._process = subprocess.Popen(
-            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-        )
+        self._program = program
+        self._cases = 0
+        self._process = _started(program)
 
     def translate(self, case: Case) -> Answer:
-        """istiod's answer to `case`.
+        """Istiod's answer to `case`.
 
         Raises:
             IstiodError: istiod cannot read the case or panicked, or the process is gone.
         """
+        self._cases += 1
+        if self._cases % _LIFE == 0:
+            self._stop()
+            self._process = _started(self._program)
+        answer = self._ask(_question(case))
+        return Answer(answer.get("proxies", {}), answer["refused"], answer["warned"])
+
+    def written(self, resources: Sequence[Resource]) -> list[Resource]:
+        """`resources`, each with its `@type`, as istiod's are written: no defaults, one notation for each value.
+
+        Raises:
+            IstiodError: one of them is no resource of Envoy's: an unknown field, a value out of its range.
+        """
+        answer = self._ask({"resources": list(resources)})
+        for asked, made in zip(resources, answer.get("resources", ()), strict=True):
+            if "error" in made:
+                raise IstiodError(f"{asked.get('name', asked.get('cluster_name'))}: {made['error']}")
+        return [made["resource"] for made in answer.get("resources", ())]
+
+    def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(_question(case)) + "\n")
+        self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise IstiodError(f"istiod-translate ended with exit code {self._process.wait()}; see its standard error")
-        answer = json.loads(line)
+            raise IstiodError(
+                f"istiod-translate ended with exit code {self._process.wait()}; see its standard error"
+            )
+        answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise IstiodError(answer["error"])
-        return Answer(answer.get("proxies", {}), answer["refused"], answer["warned"])
+        return answer
 
     def __enter__(self) -> Self:
         return self
@@ -72,9 +99,20 @@ class Istiod:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(timeout=10)
+        self._process.stdout.close()
+
+
+def _started(program: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
 
 
 def _question(case: Case) -> Mapping[str, Any]:
@@ -101,5 +139,8 @@ def _proxy(case: Case, asked: Asked) -> Mapping[str, Any]:
         "namespace": asked.namespace,
         "labels": metadata.get("labels", {}),
         "serviceAccount": pod["spec"]["serviceAccountName"],
-        "metadata": {"NODE_NAME": pod["spec"].get("nodeName", ""), "ANNOTATIONS": metadata.get("annotations", {})},
+        "metadata": {
+            "NODE_NAME": pod["spec"].get("nodeName", ""),
+            "ANNOTATIONS": metadata.get("annotations", {}),
+        },
     }

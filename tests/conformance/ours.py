@@ -1,0 +1,96 @@
+"""Our own answer to a case: the objects through admission, then through the translation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import yaml
+
+from harness.localmesh import world
+from harness.localmesh.api.resources import RESOURCES, Resource
+from harness.localmesh.errors import Refused
+from harness.localmesh.kinds.admission import admit
+from harness.localmesh.store import Store
+from harness.localmesh.xds.model import Proxy
+from harness.localmesh.xds.snapshot import snapshot
+from tests.conformance.case import Asked, Case, Manifest
+
+Resources = Mapping[str, Mapping[str, Any]]
+"""Resources of one proxy by kind ("clusters", "endpoints", "listeners", "routes") and name, each with its `@type`."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What we say to a case: each proxy's resources by its key, and why objects were refused, by their names."""
+
+    proxies: Mapping[str, Resources]
+    refused: Mapping[str, str]
+
+
+def translate(case: Case) -> Answer:
+    """Our answer to `case`; what admission refuses is not part of the translation."""
+    taken, refused = admitted([*case.manifests, *_settings(case.mesh)])
+    mesh = world.mesh(cast(Store, _Objects(taken)))
+    proxies = {asked.key: _snapshot(mesh, case, asked) for asked in case.proxies}
+    return Answer(proxies, refused)
+
+
+def admitted(manifests: Iterable[Manifest]) -> tuple[list[Manifest], dict[str, str]]:
+    """The manifests with their defaults that admission lets pass, and why it refuses the others."""
+    taken, refused = [], {}
+    for manifest in manifests:
+        resource = _SERVED.get(manifest["kind"])
+        metadata = manifest["metadata"]
+        name = f"{manifest['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
+        if resource is None:
+            if manifest["kind"] not in _UNREAD:
+                refused[name] = "the API does not serve this kind"
+            continue
+        try:
+            made = admit("CREATE", resource, {**manifest, "apiVersion": resource.api_version}, None)
+        except Refused as why:
+            refused[name] = why.message
+        else:
+            made = {**made, "metadata": {"uid": name, **made["metadata"]}}
+            taken.append({**made, "status": manifest["status"]} if "status" in manifest else made)
+    return taken, refused
+
+
+_SERVED = {resource.kind: resource for resource in RESOURCES}
+_UNREAD = frozenset({"EndpointSlice"})
+"""What the controllers make, and the translation works out for itself."""
+
+
+class _Objects:
+    """The objects of a case where the translation looks for them: as much of a store as it reads."""
+
+    def __init__(self, manifests: Iterable[Manifest]) -> None:
+        self._manifests = list(manifests)
+
+    def list(self, resource: Resource, namespace: str = "") -> tuple[Manifest, ...]:
+        """As `Store.list`."""
+        return tuple(
+            item
+            for item in self._manifests
+            if item["kind"] == resource.kind and namespace in ("", item["metadata"].get("namespace"))
+        )
+
+
+def _settings(mesh: Mapping[str, Any]) -> list[Manifest]:
+    """The ConfigMap that holds the mesh configuration."""
+    metadata = {"name": "istio", "namespace": "istio-system", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    data = {"mesh": yaml.safe_dump(dict(mesh))}
+    return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}] if mesh else []
+
+
+def _snapshot(mesh: Any, case: Case, asked: Asked) -> Resources:
+    workload = world.workload(case.pod(asked))
+    made = snapshot(mesh, Proxy(workload, {}, workload.ip, asked.gateway))
+    return {
+        "clusters": made.clusters,
+        "endpoints": made.endpoints,
+        "listeners": made.listeners,
+        "routes": made.routes,
+    }
