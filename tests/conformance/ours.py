@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import yaml
 
-from harness.localmesh import world
 from harness.localmesh.api.resources import RESOURCES, Resource
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.admission import admit
 from harness.localmesh.store import Store
-from harness.localmesh.xds.model import Proxy
+from harness.localmesh.world import World
+from harness.localmesh.xds.model import Mesh, Proxy
 from harness.localmesh.xds.snapshot import snapshot
 from tests.conformance.case import Asked, Case, Manifest
 
@@ -32,7 +32,7 @@ class Answer:
 def translate(case: Case) -> Answer:
     """Our answer to `case`; what admission refuses is not part of the translation."""
     taken, refused = admitted([*case.manifests, *_settings(case.mesh)])
-    mesh = world.mesh(cast(Store, _Objects(taken)))
+    mesh = World(cast(Store, _Objects(taken))).mesh()
     proxies = {asked.key: _snapshot(mesh, case, asked) for asked in case.proxies}
     return Answer(proxies, refused)
 
@@ -69,6 +69,8 @@ class _Objects:
     def __init__(self, manifests: Iterable[Manifest]) -> None:
         self._manifests = list(manifests)
 
+    revision = 1
+
     def list(self, resource: Resource, namespace: str = "") -> tuple[Manifest, ...]:
         """As `Store.list`."""
         return tuple(
@@ -85,8 +87,9 @@ def _settings(mesh: Mapping[str, Any]) -> list[Manifest]:
     return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}] if mesh else []
 
 
-def _snapshot(mesh: Any, case: Case, asked: Asked) -> Resources:
-    workload = world.workload(case.pod(asked))
+def _snapshot(mesh: Mesh, case: Case, asked: Asked) -> Resources:
+    address = case.pod(asked)["status"]["podIP"]
+    workload = next(item for item in mesh.workloads if item.ip == address)
     made = snapshot(mesh, Proxy(workload, {}, workload.ip, asked.gateway))
     return {
         "clusters": made.clusters,

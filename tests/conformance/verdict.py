@@ -31,11 +31,10 @@ class Outcome:
 
 def judge(istiod: Istiod, case: Case) -> Outcome:
     """Both answers to `case`, compared."""
-    case = replace(case, mesh={**MESH, **case.mesh})
     _, refused = ours.admitted(case.manifests)
     case = replace(case, manifests=_without(case, refused))
     try:
-        theirs = istiod.translate(case)
+        theirs = istiod.translate(replace(case, mesh={**MESH, **case.mesh}))
     except IstiodError as error:
         return Outcome(0, (Difference("case", "accepted", str(error)),), 0, refused)
     found = [
