@@ -7,7 +7,9 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
@@ -71,7 +73,7 @@ def _written() -> list[Case]:
 
 def _read(file: Path) -> Case:
     documents = [item for item in yaml.safe_load_all(file.read_text()) if item]
-    mesh = next(
+    mesh: Mapping[str, Any] = next(
         (yaml.safe_load(item["data"]["mesh"]) for item in documents if item["kind"] == "ConfigMap"), {}
     )
     objects = settled(item for item in documents if item["kind"] != "ConfigMap")

@@ -16,7 +16,12 @@ class Known:
     reason: str
 
 
-KNOWN: tuple[Known, ...] = ()
+KNOWN: tuple[Known, ...] = (
+    Known(
+        re.compile(r"routes/.*\.route\.max_grpc_timeout"),
+        "deprecated: Envoy warns of it, and it says no more than that there is no limit",
+    ),
+)
 
 
 def reason(difference: Difference) -> str | None:

@@ -14,7 +14,9 @@ from harness.localmesh.kinds.admission import admit
 from harness.localmesh.store import Store
 from harness.localmesh.world import World
 from harness.localmesh.xds.model import Mesh, Proxy
-from harness.localmesh.xds.snapshot import snapshot
+from harness.localmesh.xds.snapshot import translated
+from harness.localmesh.xds.view import Views
+from harness.localmesh.xds.virtualhosts import port_routes
 from tests.conformance.case import Asked, Case, Manifest
 
 Resources = Mapping[str, Mapping[str, Any]]
@@ -90,10 +92,16 @@ def _settings(mesh: Mapping[str, Any]) -> list[Manifest]:
 def _snapshot(mesh: Mesh, case: Case, asked: Asked) -> Resources:
     address = case.pod(asked)["status"]["podIP"]
     workload = next(item for item in mesh.workloads if item.ip == address)
-    made = snapshot(mesh, Proxy(workload, {}, workload.ip, asked.gateway))
+    view = Views(mesh).of(Proxy(workload, {}, workload.ip, asked.gateway))
+    made = translated(view)
+    routes = dict(made.routes)
+    if not asked.gateway:
+        ports = {port.number for service in view.services for port in service.ports if port.is_http}
+        for port in sorted(ports):
+            routes[str(port)] = port_routes(view, port)
     return {
         "clusters": made.clusters,
         "endpoints": made.endpoints,
         "listeners": made.listeners,
-        "routes": made.routes,
+        "routes": routes,
     }

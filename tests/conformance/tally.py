@@ -51,6 +51,8 @@ def group(difference: Difference) -> str:
     kind, _, rest = difference.path.partition("/")
     if kind == "admission":
         return f"{rest.split()[0]}: {re.sub(r'[0-9]+', 'N', str(difference.theirs))}"
+    if kind == "translation":
+        return f"no translation: {rest}: {difference.ours}"
     field_ = _field(rest)
     return f"{kind}/*.{_NAME.sub('[]', field_)}" if field_ else f"{kind}/*: {difference.ours.split(',')[0]}"
 

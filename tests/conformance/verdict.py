@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tests.conformance import ours
@@ -42,7 +44,12 @@ def judge(istiod: Istiod, case: Case) -> Outcome:
     ]
     resources = 0
     # What istiod refuses it does not translate.
-    mine = ours.translate(replace(case, manifests=_without(case, theirs.refused)))
+    try:
+        mine = ours.translate(replace(case, manifests=_without(case, theirs.refused)))
+    except Exception as error:  # whatever it is: istiod has an answer, so ours has to have one
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno} {place.name}"
+        return Outcome(0, (Difference(f"translation/{where}", repr(error), "an answer"),), 0, refused)
     for asked in case.proxies:
         count, unlike = _of_proxy(istiod, case, asked, mine, theirs)
         resources += count

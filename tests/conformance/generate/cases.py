@@ -21,7 +21,8 @@ from tests.conformance.generate.values import (
 )
 
 _GATEWAY_POD = "ingressgateway"
-_FIRST_GATEWAY_PORTS = (80, 443, 8080, 15443, 31400)
+_GATEWAY_PORTS = {"http2": (80, 8080), "https": (443, 8443), "tls": (15443, 15443), "tcp": (31400, 31400)}
+"""The gateway's Service: port and target port by name."""
 
 _ISTIO = (
     ("VirtualService", traffic.virtual_service, 3),
@@ -154,11 +155,8 @@ def _gateway_pod() -> dict[str, Any]:
 
 
 def _gateway_service() -> dict[str, Any]:
-    targets = {80: 8080, 443: 8443}
     ports = [
-        {"name": f"port-{port}", "port": port, "targetPort": targets.get(port, port)}
-        for port in _FIRST_GATEWAY_PORTS
-        if port != 8080
+        {"name": name, "port": port, "targetPort": target} for name, (port, target) in _GATEWAY_PORTS.items()
     ]
     return {
         "apiVersion": "v1",

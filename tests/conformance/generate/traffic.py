@@ -304,7 +304,10 @@ _policy = filled(
     ),
     retryBudget=_budget,
 )
-_subset = record({"labels": few({"version": "v1"}, {"version": "v2"}, {"app": "a"})}, trafficPolicy=_policy)
+_subset = record(
+    {"name": few(*SUBSETS), "labels": few({"version": "v1"}, {"version": "v2"}, {"app": "a"})},
+    trafficPolicy=_policy,
+)
 
 destination_rule: Made = st.builds(
     lambda rule, subsets: {**rule, **subsets},
@@ -314,12 +317,6 @@ destination_rule: Made = st.builds(
         exportTo=export_to,
         workloadSelector=record({"matchLabels": labels}),
     ).map(lambda rule: {**rule, "exportTo": ["."]} if "workloadSelector" in rule else rule),
-    record(
-        subsets=st.lists(few(*SUBSETS), min_size=1, max_size=2, unique=True).flatmap(
-            lambda names: st.tuples(
-                *(_subset.map(lambda made, name=name: {"name": name, **made}) for name in names)
-            ).map(list)
-        )
-    ),
+    record(subsets=st.lists(_subset, min_size=1, max_size=2, unique_by=lambda subset: subset["name"])),
 )
 """The spec of a DestinationRule."""

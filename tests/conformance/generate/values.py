@@ -31,7 +31,7 @@ def record(required: Mapping[str, Made] | None = None, **optional: Made) -> Made
 
 def filled(**optional: Made) -> Made:
     """A JSON object with at least one of these fields."""
-    return record(**optional).filter(bool)
+    return record(None, **optional).filter(bool)
 
 
 def one_key(**choices: Made) -> Made:
