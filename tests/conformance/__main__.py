@@ -7,16 +7,14 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis.errors import NoSuchExample
 from rich.console import Console
 
-from tests.conformance.case import PROXY, Asked, Case, settled
+from tests.conformance.case import PROXY, Asked, Case, read, settled
 from tests.conformance.generate.cases import cases
 from tests.conformance.istiod import PROGRAM, Istiod
 from tests.conformance.known import KNOWN
@@ -34,18 +32,19 @@ _QUIET = [
 
 def main() -> int:
     """Runs the cases, prints what differs, and answers 0 when every difference is explained."""
-    given_ = _arguments()
+    wish = _arguments()
     console = Console(width=200, soft_wrap=True, highlight=False)
     tally = Tally()
     started = time.monotonic()
-    with Istiod(given_.program) as istiod:
-        for case in [*_written()]:
+    with Istiod(wish.program) as istiod:
+        for case in map(_written, wish.files or sorted(WRITTEN.glob("*.yaml"))):
             tally.add(case, judge(istiod, case))
-        console.print(f"{tally.cases} written cases; {given_.cases} generated ones with SEED={given_.seed}")
-        _generated(istiod, given_.cases, given_.seed, tally, console)
-        _report(tally, given_.show, console)
-        if given_.shrink and tally.groups:
-            _shrink(istiod, next(iter(tally.groups)), given_.seed, console)
+        console.print(f"{tally.cases} written cases; {wish.cases} generated ones with SEED={wish.seed}")
+        if wish.cases:
+            _generated(istiod, wish.cases, wish.seed, tally, console)
+        _report(tally, wish.show, console)
+        if wish.shrink and tally.groups:
+            _shrink(istiod, next(iter(tally.groups)), wish.seed, console)
     console.print(
         f"{tally.cases} cases, {tally.resources} resources compared, {tally.known} known differences "
         f"({len(KNOWN)} kinds), {tally.unexplained} unexplained differences ({len(tally.groups)} kinds); "
@@ -56,6 +55,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, help="written cases, instead of those in cases/")
     parser.add_argument("--cases", type=int, default=2000, help="how many cases to generate")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the generated cases")
     parser.add_argument("--show", type=int, default=20, help="how many kinds of differences to show")
@@ -66,23 +66,14 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _written() -> list[Case]:
-    """The cases in files: every pod with a proxy is asked, with the mesh configuration of the ConfigMap `istio`."""
-    return [_read(file) for file in sorted(WRITTEN.glob("*.yaml"))]
-
-
-def _read(file: Path) -> Case:
-    documents = [item for item in yaml.safe_load_all(file.read_text()) if item]
-    mesh: Mapping[str, Any] = next(
-        (yaml.safe_load(item["data"]["mesh"]) for item in documents if item["kind"] == "ConfigMap"), {}
-    )
-    objects = settled(item for item in documents if item["kind"] != "ConfigMap")
+def _written(file: Path) -> Case:
+    """The case in a file: every pod with a proxy is asked."""
+    manifests, mesh = read(file)
+    objects = settled(manifests)
     asked = []
     for item in objects:
-        if (
-            item["kind"] == "Pod"
-            and (names := [one["name"] for one in item["spec"]["containers"]])[-1] == PROXY
-        ):
+        names = [one["name"] for one in item["spec"]["containers"]] if item["kind"] == "Pod" else []
+        if PROXY in names:
             metadata = item["metadata"]
             asked.append(Asked(metadata["name"], metadata["namespace"], gateway=len(names) == 1))
     return Case(objects, tuple(asked), mesh)
@@ -107,8 +98,7 @@ def _generated(istiod: Istiod, count: int, number: int, tally: Tally, console: C
         if done % 100 == 0:
             console.print(f"{done}/{count}: {tally.unexplained} unexplained differences")
 
-    if count:
-        one()
+    one()
 
 
 def _report(tally: Tally, show: int, console: Console) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import yaml
 
-from tests.conformance.case import Asked, Case, Manifest, settled
+from tests.conformance.case import Asked, Case, Manifest, read, settled
 from tests.conformance.istiod import PROGRAM, Istiod
 
 
 def main() -> None:
     """Prints istiod's translation of manifests for the pods asked, or for all of them."""
     given = _arguments()
-    manifests = [item for file in given.files for item in yaml.safe_load_all(file.read_text()) if item]
+    manifests, mesh = read(*given.files)
     labels = dict(label.split("=", 1) for label in given.labels.split(",") if label)
     if given.ip or (labels and not _carrying(settled(manifests), given.ns, labels)):
         manifests.append(_made_up(given.ns, labels, given.ip))
@@ -26,7 +26,7 @@ def main() -> None:
         Asked(pod, namespace, given.gateway) for namespace, pod in _carrying(objects, given.ns, labels)
     )
     with Istiod(given.program) as istiod:
-        answer = istiod.translate(Case(objects, asked, yaml.safe_load(given.mesh)))
+        answer = istiod.translate(Case(objects, asked, {**mesh, **yaml.safe_load(given.mesh)}))
     for name, reason in answer.refused.items():
         sys.stderr.write(f"istiod refuses {name}: {reason}\n")
     json.dump(answer.proxies, sys.stdout, indent=1)

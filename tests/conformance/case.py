@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 Manifest = dict[str, Any]
 
@@ -19,7 +22,6 @@ _KUBERNETES = (
     "Node",
     "EndpointSlice",
     "Namespace",
-    "ConfigMap",
     "Secret",
     "ServiceAccount",
 )
@@ -41,7 +43,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Case:
-    """Settled manifests, istiod's mesh configuration as in the ConfigMap `istio`, and the Envoys to translate for."""
+    """Settled manifests, the mesh configuration of the ConfigMap `istio`, and the Envoys to translate for."""
 
     manifests: tuple[Manifest, ...]
     proxies: tuple[Asked, ...]
@@ -77,12 +79,22 @@ class Case:
                 yield f"{manifest['metadata']['namespace']}/{manifest['metadata']['name']}"
 
 
+def read(*files: Path) -> tuple[list[Manifest], Mapping[str, Any]]:
+    """The manifests in `files`, and the mesh configuration if a ConfigMap `istio` is among them."""
+    documents = [item for file in files for item in yaml.safe_load_all(file.read_text()) if item]
+    mesh: Mapping[str, Any] = {}
+    for item in documents:
+        if item["kind"] == "ConfigMap" and item["metadata"]["name"] == "istio":
+            mesh = yaml.safe_load(item["data"]["mesh"])
+    return [item for item in documents if item["kind"] != "ConfigMap"], mesh
+
+
 def settled(manifests: Iterable[Manifest]) -> tuple[Manifest, ...]:
     """`manifests` as the cluster's controllers would leave them.
 
-    Namespaces are filled in; each Deployment has its ready pods; pods have a sidecar, unless their label or annotation
-    `sidecar.istio.io/inject` says "false" or they are a proxy; Services and pods have addresses; every Service has an
-    EndpointSlice per set of ports. What is given (an address, a status) stays as it is.
+    Namespaces are filled in; each Deployment has its ready pods; pods have a sidecar, unless their label or
+    annotation `sidecar.istio.io/inject` says "false" or they are a proxy; Services and pods have addresses; every
+    Service has an EndpointSlice per set of ports. What is given (an address, a status) stays as it is.
     """
     given = [_placed(manifest) for manifest in manifests]
     pods = [pod for manifest in given if manifest["kind"] == "Deployment" for pod in _pods(manifest)]
@@ -171,7 +183,7 @@ def _number_ports(service: Manifest) -> None:
 
 
 def _slices(service: Manifest, pods: Iterable[Manifest]) -> Iterator[Manifest]:
-    """A slice for each set of numbers that the Service's ports have in the pods, as the controller makes them."""
+    """A slice for each set of numbers that the Service's ports have in its pods, as the controller makes them."""
     metadata, spec = service["metadata"], service["spec"]
     backends: dict[tuple[int | None, ...], list[Manifest]] = {}
     for pod in pods:

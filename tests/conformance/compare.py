@@ -30,8 +30,8 @@ class Difference:
 def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[Difference]:
     """Where two JSON values differ, as deep down as they have the same shape.
 
-    In a list each element is compared with the one at its place, or with the one of its name where all elements
-    have one of their own; the order counts unless it means nothing to Envoy.
+    In a list each element is compared with the one at its place, or with the one of its name where all have one
+    of their own; the order counts unless it means nothing to Envoy.
     """
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         yield from _of_mappings(ours, theirs, path)
@@ -70,7 +70,7 @@ def _of_lists(ours: Sequence[Any], theirs: Sequence[Any], path: str) -> Iterator
 
 
 def _of_sets(ours: Sequence[Any], theirs: Sequence[Any], path: str) -> Iterator[Difference]:
-    """Elements that only one side has; where these are as many on both sides, each is compared with its like."""
+    """Elements that only one side has; where both have as many, each is compared with its like."""
     mine = sorted((item for item in ours if item not in theirs), key=repr)
     other = sorted((item for item in theirs if item not in ours), key=repr)
     if len(mine) == len(other) and all(isinstance(item, Mapping) for item in (*mine, *other)):

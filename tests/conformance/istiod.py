@@ -30,9 +30,9 @@ class IstiodError(Exception):
 class Answer:
     """What istiod says to a case.
 
-    `refused` and `warned` are what its validation webhook says, by "Kind namespace/name"; what it refuses is not part
-    of the translation. `proxies` is what each Envoy gets, by its key: "clusters", "endpoints", "listeners" and
-    "routes", each resource as protobuf's JSON with the names of the .proto files, in istiod's order.
+    `refused` and `warned` are what its validation webhook says, by "Kind namespace/name"; what it refuses is not
+    part of the translation. `proxies` is what each Envoy gets, by its key: "clusters", "endpoints", "listeners"
+    and "routes", each resource as protobuf's JSON with the names of the .proto files, in istiod's order.
     """
 
     proxies: Mapping[str, Mapping[str, list[Resource]]]
@@ -67,7 +67,7 @@ class Istiod:
         return Answer(answer.get("proxies", {}), answer["refused"], answer["warned"])
 
     def written(self, resources: Sequence[Resource]) -> list[Resource]:
-        """`resources`, each with its `@type`, as istiod's are written: no defaults, one notation for each value.
+        """`resources`, each with its `@type`, written as istiod's are: no defaults, one notation for each value.
 
         Raises:
             IstiodError: one of them is no resource of Envoy's: an unknown field, a value out of its range.

@@ -1,4 +1,4 @@
-"""The differences from istiod that we know of and keep, each with its reason; everything else is a failure."""
+"""The differences from istiod that are meant, each with its reason; everything else is a failure."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from harness.localmesh.xds.virtualhosts import port_routes
 from tests.conformance.case import Asked, Case, Manifest
 
 Resources = Mapping[str, Mapping[str, Any]]
-"""Resources of one proxy by kind ("clusters", "endpoints", "listeners", "routes") and name, each with its `@type`."""
+"""Resources of one proxy by kind ("clusters", "endpoints", "listeners", "routes") and name, with their `@type`."""
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 Everything here is dropped or renamed on purpose; what is left has to be equal.
 
 - Config sources: istiod's sidecars ask their agent for configuration and secrets, ours ask the mesh.
-- Metrics: istiod's filter `istio.stats` is not in a plain Envoy; ours are counted by the stats access logger, which
-  lives on access logs, a header of the caller's, the filter that reads it and metadata of its own.
-- Inbound: istiod has one listener with a filter chain for each port, as iptables redirects all ports to it; ours has a
-  listener for each port. The chains are compared. Those for undeclared ports (InboundPassthroughCluster) have no
-  counterpart: nothing listens there.
-- Inbound clusters: istiod keeps the original destination and leaves from 127.0.0.6; ours go to the program's address.
+- Metrics: istiod's filter `istio.stats` is not in a plain Envoy; ours are counted by the stats access logger,
+  which lives on access logs, a header of the caller's, the filter that reads it and metadata of its own.
+- Inbound: istiod has one listener with a filter chain for each port, as iptables redirects all ports to it; ours
+  has a listener for each port. The chains are compared. Those for undeclared ports (InboundPassthroughCluster)
+  have no counterpart: nothing listens there.
+- Inbound clusters: istiod keeps the original destination and leaves from 127.0.0.6; ours go to the program.
 - Outbound HTTP: without iptables the program sends to the explicit proxy, which istiod has too when asked
   (`proxyHttpPort`); istiod's listener of each HTTP port differs from that one in name and address only.
 - Outbound TCP: the listener has istiod's name; its address is the one given to the workload for it.
@@ -72,8 +72,8 @@ def shape_of_theirs(resources: Mapping[str, Iterable[Resource]], *, gateway: boo
 def comparable(ours: Shape, theirs: Shape, declared: Iterable[int]) -> tuple[Shape, Shape]:
     """Both without what the other has no counterpart of.
 
-    These are istiod's routes of single ports where ours has none, as the explicit proxy routes all ports, and our
-    inbound side of `declared` ports that no Service targets: istiod leaves these to InboundPassthroughCluster.
+    These are istiod's routes of single ports where ours has none, as the explicit proxy routes all ports, and
+    our inbound side of `declared` ports that no Service targets: istiod leaves these to InboundPassthroughCluster.
     """
     alone = {f"inbound/{port}" for port in declared} | {f"clusters/inbound|{port}||" for port in declared}
     mine = {name: item for name, item in ours.items() if name not in alone or name in theirs}

@@ -58,7 +58,7 @@ def group(difference: Difference) -> str:
 
 
 def _field(rest: str) -> str:
-    """The path below a resource's name; the name may hold dots, so it ends at the first dot before a field's name."""
+    """The path below a resource's name, which may hold dots itself."""
     match = re.search(
         r"(?:(?<=local)|(?<=com)|(?<=org)|(?<=\|)|(?<=Cluster)|(?<=http_proxy)|(?<=\d))(?:\.|(?=\[))", rest
     )

@@ -73,7 +73,7 @@ def test_headers_of_a_virtual_service_stay() -> None:
 
 
 def test_an_inbound_port_that_a_service_targets_is_always_compared() -> None:
-    """A declared port without a Service has no chain of istiod's; one that istiod alone has is missing in ours."""
+    """Only a declared port without a Service has no chain of istiod's."""
     mine, other = comparable({"inbound/80": [], "inbound/81": []}, {"inbound/82": []}, declared=[80])
     assert [*mine] == ["inbound/81"]
     assert [*other] == ["inbound/82"]

@@ -21,8 +21,9 @@ from tests.conformance.shape import MESH, comparable, shape_of_ours, shape_of_th
 class Outcome:
     """What came of a case.
 
-    `resources` were compared; `unexplained` are the differences that are not known, `known` the number of those that
-    are; `refused` is why our admission refused objects, by "Kind namespace/name": these were left out on both sides.
+    `resources` were compared; `unexplained` are the differences that are not known, `known` the number of those
+    that are; `refused` is why our admission refused objects, by "Kind namespace/name": they were left out on both
+    sides.
     """
 
     resources: int
