@@ -196,11 +196,11 @@ def _of_entry(
     if spec.workload_selector is not None:
         return _selected(service, port, policies, pods, *chosen)
     if not spec.endpoints and by_dns:
-        number = port.target if isinstance(port.target, int) else 0
+        target = port.target if isinstance(port.target, int) else 0
         where = Locality()
         return (
             Endpoint(
-                *(service.host, number or port.number, augmented({}, where), where, 0, False, "", True),
+                *(service.host, target or port.number, augmented({}, where), where, 0, False, "", True),
                 *(entry.name, entry.namespace),
             ),
         )

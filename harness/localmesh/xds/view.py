@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from harness.localmesh.xds import authn
+from harness.localmesh.xds.given import given_ports
 from harness.localmesh.xds.memo import Memo
 from harness.localmesh.xds.model import (
     ROOT_NAMESPACE,
@@ -128,6 +129,11 @@ class View:
     def virtual_services(self, gateway: str) -> tuple[VirtualService, ...]:
         """The VirtualServices bound to `gateway` ("namespace/name") that it sees; for sidecars see `egress`."""
         return self.memo(VirtualServices.seen, self._views.virtual_services, self.namespace, gateway)
+
+    def given_port(self, service: Service, port: ServicePort) -> int | None:
+        """Where sidecars offer a TCP port of a Service, on their own address; None for HTTP."""
+        given = self.memo(given_ports, self._views.registry.services)
+        return given.get((service.host, port.number))
 
     @cached_property
     def gateways(self) -> tuple[Gateway, ...]:
