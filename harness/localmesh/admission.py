@@ -38,7 +38,9 @@ def guarded_store(block: Block) -> Store:
     def itself() -> Store:
         return store
 
-    store = Store((admit, _settings, _known_images, _cluster_ips(block, itself), _scheduled, _sidecars(itself)))
+    store = Store(
+        (admit, _settings, _known_images, _cluster_ips(block, itself), _scheduled, _sidecars(itself))
+    )
     return store
 
 

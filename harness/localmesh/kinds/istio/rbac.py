@@ -26,10 +26,14 @@ def problems(spec: AuthorizationPolicy) -> Iterator[Problem]:
     for number, rule in enumerate(spec.rules or ()):
         place = f"rules[{number}]"
         for index, source in enumerate(rule.from_):
-            for attribute, field, value in _values(source.source or Source(), f"{place}.from[{index}].source"):
+            for attribute, field, value in _values(
+                source.source or Source(), f"{place}.from[{index}].source"
+            ):
                 yield from _source_problems(attribute, field, value)
         for index, to in enumerate(rule.to):
-            for attribute, field, value in _values(to.operation or Operation(), f"{place}.to[{index}].operation"):
+            for attribute, field, value in _values(
+                to.operation or Operation(), f"{place}.to[{index}].operation"
+            ):
                 if attribute in ("paths", "notPaths"):
                     yield from _template_problems(field, value)
         for index, condition in enumerate(rule.when):
