@@ -26,8 +26,7 @@ PROXY = "istio-proxy"
 """The name of the sidecar's container, as in Istio."""
 
 PROXY_IMAGE = "docker.io/istio/proxyv2:1.30.3"
-NODE = "local"
-"""The name of the one node."""
+PILOT_IMAGE = "docker.io/istio/pilot:1.30.3"
 
 _INJECT = "sidecar.istio.io/inject"
 
@@ -38,9 +37,7 @@ def guarded_store(block: Block) -> Store:
     def itself() -> Store:
         return store
 
-    store = Store(
-        (admit, _settings, _known_images, _cluster_ips(block, itself), _scheduled, _sidecars(itself))
-    )
+    store = Store((admit, _settings, _known_images, _cluster_ips(block, itself), _sidecars(itself)))
     return store
 
 
@@ -77,15 +74,6 @@ def _known_images(operation: Operation, resource: Resource, new: Manifest, old: 
                 field = refused.field.replace("template.spec.", "") if resource == PODS else refused.field
                 raise invalid(new, field, refused.message.partition(": ")[2]) from None
     return new
-
-
-def _scheduled(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:
-    """Places a new pod on the one node."""
-    if resource != PODS or operation != "CREATE":
-        return new
-    if new["spec"].get("nodeName", NODE) != NODE:
-        raise invalid(new, "spec.nodeName", f'the local mesh has one node, "{NODE}"; leave the field out')
-    return {**new, "spec": {**new["spec"], "nodeName": NODE}}
 
 
 def _sidecars(store: Callable[[], Store]) -> Admit:

@@ -1,12 +1,19 @@
-"""What a mesh holds before anybody asks for anything: its namespaces, its node and its ingress gateway."""
+"""What a mesh holds before anybody asks for anything: its namespaces, its nodes and its ingress gateway."""
 
 from __future__ import annotations
 
-from harness.localmesh.admission import NODE, PROXY_IMAGE
+from harness.localmesh import nodes
+from harness.localmesh.admission import PILOT_IMAGE, PROXY_IMAGE
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.xds.model import ROOT_NAMESPACE
 
 GATEWAY = "istio-ingressgateway"
+ISTIOD = "istiod"
+"""The Deployment that stands for the control plane: without a ready pod of it, configuration and certificates freeze.
+
+The work itself is done by this process; the pod only waits.
+"""
+
 GATEWAY_PORT = 8080
 """Where the gateway listens for its Service's port 80, as in Istio's own charts."""
 
@@ -19,11 +26,8 @@ def objects() -> tuple[Manifest, ...]:
         _namespace("default", injected=True),
         _namespace("kube-system"),
         _namespace(ROOT_NAMESPACE),
-        {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}},
-        },
+        *nodes.genesis(),
+        _istiod(),
         _in_root("v1", "ServiceAccount"),
         _in_root("v1", "Service")
         | {
@@ -55,6 +59,23 @@ def _namespace(name: str, *, injected: bool = False) -> Manifest:
     if injected:
         labels["istio-injection"] = "enabled"
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def _istiod() -> Manifest:
+    labels = {"app": ISTIOD, "istio": "pilot"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": ISTIOD, "namespace": ROOT_NAMESPACE, "labels": labels},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels, "annotations": {"sidecar.istio.io/inject": "false"}},
+                "spec": {"containers": [{"name": "discovery", "image": PILOT_IMAGE}]},
+            },
+        },
+    }
 
 
 def _in_root(api_version: str, kind: str) -> Manifest:

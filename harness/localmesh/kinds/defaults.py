@@ -14,6 +14,7 @@ _CONTAINER = {
     "terminationMessagePath": "/dev/termination-log",
     "terminationMessagePolicy": "File",
 }
+_PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _POD = {
     "restartPolicy": "Always",
     "terminationGracePeriodSeconds": 30,
@@ -81,6 +82,16 @@ def _container(container: Manifest) -> Manifest:
     complete = {**_CONTAINER, **container}
     if "ports" in container:
         complete["ports"] = [{"protocol": "TCP", **port} for port in container["ports"]]
+    for name in ("readinessProbe", "livenessProbe", "startupProbe"):
+        if name in container:
+            complete[name] = _probe(container[name])
+    return complete
+
+
+def _probe(probe: Manifest) -> Manifest:
+    complete = {**_PROBE, **probe}
+    if "httpGet" in probe:
+        complete["httpGet"] = {"path": "/", "scheme": "HTTP", **probe["httpGet"]}
     return complete
 
 

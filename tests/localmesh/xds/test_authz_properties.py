@@ -18,7 +18,7 @@ from harness.localmesh.xds.authz import Policy
 
 pytestmark = pytest.mark.e2e
 
-# Values that Istio's webhook lets pass, odd ones included.
+# Odd values, those that Istio's webhook lets pass and others.
 WORDS = st.text(st.sampled_from('ab.é-*[]()\\+?{}^$|/ "'), min_size=1, max_size=8)
 NAMES = st.one_of(
     WORDS,
