@@ -34,6 +34,7 @@ from harness.localmesh.xds.rules import Rule, Rules, chosen
 from harness.localmesh.xds.scope import Egress, Scope, gateway_scope, sidecar_for, sidecar_scope
 from harness.localmesh.xds.services import (
     Population,
+    augmented,
     by_age,
     endpoints,
     entry_services,
@@ -57,10 +58,22 @@ class Views:
         self.population = self.memo(Population, mesh.workloads, mesh.workload_entries)
         self.virtual_services: VirtualServices = self.memo(virtual_services, mesh.virtual_services)
         self.rules = self.memo(Rules, mesh.destination_rules)
+        self.alike: dict[Any, Any] = {}
+        self.found: dict[tuple[int, int], tuple[Service, tuple[Endpoint, ...]]] = {}
 
     def of(self, proxy: Proxy) -> View:
         """What `proxy` sees."""
         return View(self, proxy)
+
+    def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
+        """The endpoints of `port` of all Services of the host of `service`."""
+        made: tuple[Endpoint, ...] = ()
+        for one in self.registry.same_host(service):
+            own = one.port(port.number)
+            if own is not None:
+                found = endpoints(self.memo, self.mesh, self.population, one, own)
+                made = self.memo(_joined, made, found) if made else found
+        return made
 
 
 class View:
@@ -80,6 +93,21 @@ class View:
     def memo(self, make: Callable[..., T], *arguments: Any) -> T:
         """`make(*arguments)`, remembered for as long as the arguments are the same objects; see `Memo`."""
         return self._views.memo(make, *arguments)
+
+    def alike(self, make: Callable[[View], T]) -> T:
+        """`make(self)`, made once in this state for all proxies with the same outbound side.
+
+        These see the same Services, are in the same locality, and carry the labels alike that DestinationRules ask
+        for; `make` must not look at anything else of the proxy. Nobody may change the result.
+        """
+        labels = augmented(self.workload.labels, self.workload.locality)
+        asked = tuple(labels.get(name) for name in self._views.rules.asked)
+        key = (make, id(self.scope), self.namespace, self.proxy.gateway, self.workload.locality, asked)
+        known = self._views.alike
+        if key not in known:
+            known[key] = make(self)
+        made: T = known[key]
+        return made
 
     @cached_property
     def scope(self) -> Scope:
@@ -112,14 +140,11 @@ class View:
 
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
         """Where `port` of `service` is served, ready or not: the endpoints of all Services of its host."""
-        views = self._views
-        made: tuple[Endpoint, ...] = ()
-        for one in views.registry.same_host(service):
-            own = one.port(port.number)
-            if own is not None:
-                found = endpoints(views.memo, views.mesh, views.population, one, own)
-                made = self.memo(_joined, made, found) if made else found
-        return made
+        found = self._views.found
+        key = (id(service), port.number)
+        if key not in found:
+            found[key] = (service, self._views.endpoints(service, port))
+        return found[key][1]
 
     def destination_rule(self, service: Service, *, inbound: bool = False) -> Rule | None:
         """The DestinationRules for `service`, merged; `inbound` disregards those with a workloadSelector."""
