@@ -107,10 +107,8 @@ def test_what_the_mesh_translates_is_admitted(kind):
         ("VirtualService", "hosts", ["*a.b"], "hosts[0]", "wildcard"),
         ("VirtualService", "hosts", ["a", "a"], "hosts", "twice"),
         ("VirtualService", "http", ..., "http", "at least one HTTP route"),
-        ("VirtualService", "tcp", [], "tcp", "does not emulate"),
         ("VirtualService", "http/0/route", ..., "http[0].route", "exactly one"),
         ("VirtualService", "http/0/redirect", {"uri": "/x"}, "http[0].route", "exactly one"),
-        ("VirtualService", "http/0/mirror", {"host": "x"}, "http[0].mirror", "does not emulate"),
         ("VirtualService", "http/0/timeout", "1", "http[0].timeout", "no duration"),
         ("VirtualService", "http/0/timeout", "0.5ms", "http[0].timeout", "at least 1ms"),
         ("VirtualService", "http/0/timeout", "1.0005s", "http[0].timeout", "whole milliseconds"),
@@ -180,14 +178,6 @@ def test_what_the_mesh_translates_is_admitted(kind):
             "trafficPolicy.connectionPool.http",
             "setting",
         ),
-        ("DestinationRule", "trafficPolicy/tls/mode", "SIMPLE", "trafficPolicy.tls.mode", "SIMPLE"),
-        (
-            "DestinationRule",
-            "trafficPolicy/portLevelSettings",
-            [],
-            "trafficPolicy.portLevelSettings",
-            "emulate",
-        ),
         (
             "DestinationRule",
             "trafficPolicy/outlierDetection/maxEjectionPercent",
@@ -211,8 +201,6 @@ def test_what_the_mesh_translates_is_admitted(kind):
         ("Gateway", "servers/0/hosts", [], "servers[0].hosts", "at least one host"),
         ("Gateway", "servers/0/port/name", "", "servers[0].port.name", "empty"),
         ("Gateway", "servers/0/port/number", 0, "servers[0].port.number", ">= 1"),
-        ("Gateway", "servers/0/port/protocol", "HTTPS", "servers[0].port.protocol", "HTTPS"),
-        ("Gateway", "servers/0/tls", {}, "servers[0].tls", "does not emulate"),
         ("EnvoyFilter", "configPatches", [], "configPatches", "at least one patch"),
         ("EnvoyFilter", "configPatches/0/applyTo", "CLUSTER", "configPatches[0].applyTo", "CLUSTER"),
         ("EnvoyFilter", "configPatches/0/match/context", "ANY", "configPatches[0].match.context", "ANY"),
@@ -267,9 +255,9 @@ def test_a_weight_of_zero_is_fine_for_one_destination_and_not_for_all_of_several
 
 
 def test_a_kind_that_is_not_emulated_is_refused_by_name():
-    """A ServiceEntry is refused with the list of what there is."""
+    """A WasmPlugin is refused with the list of what there is."""
     with pytest.raises(Refused, match="VirtualService, DestinationRule"):
-        istio.admit({"kind": "ServiceEntry", "metadata": {"name": "it"}, "spec": {}})
+        istio.admit({"kind": "WasmPlugin", "metadata": {"name": "it"}, "spec": {}})
 
 
 def test_a_spec_is_typed():

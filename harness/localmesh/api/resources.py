@@ -152,6 +152,35 @@ GATEWAYS = Resource(
     subresources=("status",),
     also=("v1beta1", "v1alpha3"),
 )
+SERVICE_ENTRIES = Resource(
+    "networking.istio.io",
+    "v1",
+    "serviceentries",
+    "ServiceEntry",
+    short=("se",),
+    categories=_ISTIO,
+    subresources=("status",),
+    also=("v1beta1", "v1alpha3"),
+)
+WORKLOAD_ENTRIES = Resource(
+    "networking.istio.io",
+    "v1",
+    "workloadentries",
+    "WorkloadEntry",
+    short=("we",),
+    categories=_ISTIO,
+    subresources=("status",),
+    also=("v1beta1", "v1alpha3"),
+)
+SIDECARS = Resource(
+    "networking.istio.io",
+    "v1",
+    "sidecars",
+    "Sidecar",
+    categories=_ISTIO,
+    subresources=("status",),
+    also=("v1beta1", "v1alpha3"),
+)
 ENVOY_FILTERS = Resource(
     "networking.istio.io",
     "v1alpha3",
@@ -170,6 +199,26 @@ PEER_AUTHENTICATIONS = Resource(
     subresources=("status",),
     also=("v1beta1",),
 )
+AUTHORIZATION_POLICIES = Resource(
+    "security.istio.io",
+    "v1",
+    "authorizationpolicies",
+    "AuthorizationPolicy",
+    short=("ap",),
+    categories=("istio-io", "security-istio-io"),
+    subresources=("status",),
+    also=("v1beta1",),
+)
+TELEMETRIES = Resource(
+    "telemetry.istio.io",
+    "v1",
+    "telemetries",
+    "Telemetry",
+    short=("telemetry",),
+    categories=("istio-io", "telemetry-istio-io"),
+    subresources=("status",),
+    also=("v1alpha1",),
+)
 
 RESOURCES = (
     NAMESPACES,
@@ -187,8 +236,13 @@ RESOURCES = (
     VIRTUAL_SERVICES,
     DESTINATION_RULES,
     GATEWAYS,
+    SERVICE_ENTRIES,
+    WORKLOAD_ENTRIES,
+    SIDECARS,
     ENVOY_FILTERS,
     PEER_AUTHENTICATIONS,
+    AUTHORIZATION_POLICIES,
+    TELEMETRIES,
 )
 
 _BY_PATH = {(r.group, version, r.plural): r for r in RESOURCES for version in r.versions}

@@ -14,6 +14,7 @@ Problem = tuple[str, str]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Unsigned = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Unsigned64 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 WholePercent = Annotated[int, Meta(ge=0, le=100)]
 Labels = dict[str, str]
@@ -46,15 +47,31 @@ class Duration(float):
     @classmethod
     def read(cls, text: Any) -> Duration:
         """The duration that `text` says; raises ValueError, with an example, for anything else."""
-        if not isinstance(text, str) or not _DURATION.fullmatch(text):
-            raise ValueError(f'{text!r} is no duration; write it like "1.5s" or "250ms"')
-        value = sum(float(number) * _UNITS[unit] for number, unit in _TERM.findall(text))
-        milliseconds = round(value * 1e3, 6)
-        if milliseconds < 1 or milliseconds != int(milliseconds):
+        value = _seconds(text)
+        if value < 1e-3:
             raise ValueError(f"{text!r} is too short or too fine; use whole milliseconds, at least 1ms")
-        if value > _LONGEST:
-            raise ValueError(f"{text!r} is longer than any duration can be (292 years)")
         return cls(value)
+
+
+class DurationOrZero(float):
+    """Seconds, as `Duration`, and 0 too, which switches the thing off."""
+
+    @classmethod
+    def read(cls, text: Any) -> DurationOrZero:
+        """The duration that `text` says; raises ValueError, with an example, for anything else."""
+        return cls(0.0 if text == "0" else _seconds(text))
+
+
+def _seconds(text: Any) -> float:
+    if not isinstance(text, str) or not _DURATION.fullmatch(text):
+        raise ValueError(f'{text!r} is no duration; write it like "1.5s" or "250ms"')
+    value = sum(float(number) * _UNITS[unit] for number, unit in _TERM.findall(text))
+    milliseconds = round(value * 1e3, 6)
+    if milliseconds != int(milliseconds):
+        raise ValueError(f"{text!r} is too short or too fine; use whole milliseconds, at least 1ms")
+    if value > _LONGEST:
+        raise ValueError(f"{text!r} is longer than any duration can be (292 years)")
+    return value
 
 
 class ProtoDuration(float):
@@ -72,9 +89,47 @@ class ProtoDuration(float):
         return cls(text[:-1])
 
 
+class Protocol(str):
+    """The protocol of a port in Istio's own spelling (`pkg/config/protocol/instance.go`), whatever its case was.
+
+    One of "HTTP", "HTTP2", "GRPC", "GRPC-Web", "HTTPS", "TLS", "TCP" and "" (not said). Redis and MySQL are "TCP",
+    which is what istiod makes of them unless told otherwise.
+    """
+
+    @classmethod
+    def read(cls, text: Any) -> Protocol:
+        """The protocol that `text` names; raises ValueError, with those there are, for any other."""
+        if not isinstance(text, str) or text.lower() not in _PROTOCOLS:
+            names = ", ".join(dict.fromkeys(name for name in _PROTOCOLS.values() if name))
+            raise ValueError(f"{text!r} is no protocol the local mesh emulates; it has {names}")
+        return cls(_PROTOCOLS[text.lower()])
+
+    @property
+    def http(self) -> bool:
+        """Whether requests are told apart in it."""
+        return self in ("HTTP", "HTTP2", "GRPC", "GRPC-Web")
+
+    @property
+    def http2(self) -> bool:
+        """Whether it is spoken over HTTP/2."""
+        return self in ("HTTP2", "GRPC", "GRPC-Web")
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection begins with a TLS handshake of the program's own."""
+        return self in ("HTTPS", "TLS")
+
+
+_PROTOCOLS = {
+    **{name.lower(): name for name in ("HTTP", "HTTP2", "GRPC", "GRPC-Web", "HTTPS", "TLS", "TCP", "")},
+    "redis": "TCP",
+    "mysql": "TCP",
+}
+
+
 def decode(kind: type, value: Any) -> Any:
     """For msgspec: the value of a type that JSON does not know."""
-    if issubclass(kind, (Duration, ProtoDuration)):
+    if issubclass(kind, (Duration, DurationOrZero, ProtoDuration, Protocol)):
         return kind.read(value)
     raise NotImplementedError(kind)
 
