@@ -6,10 +6,19 @@ from collections.abc import Callable
 
 from harness.localmesh import images
 from harness.localmesh.addresses import Block
-from harness.localmesh.api.resources import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS, SERVICES, Resource
+from harness.localmesh.api.resources import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    NAMESPACES,
+    PODS,
+    REPLICA_SETS,
+    SERVICES,
+    Resource,
+)
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.admission import admit
 from harness.localmesh.kinds.defaults import complete
+from harness.localmesh.kinds.istio.meshconfig import is_mesh_config, mesh_config
 from harness.localmesh.kinds.parse import Manifest, invalid
 from harness.localmesh.store import Admit, Operation, Store
 
@@ -29,7 +38,7 @@ def guarded_store(block: Block) -> Store:
     def itself() -> Store:
         return store
 
-    store = Store((admit, _known_images, _cluster_ips(block, itself), _scheduled, _sidecars(itself)))
+    store = Store((admit, _settings, _known_images, _cluster_ips(block, itself), _scheduled, _sidecars(itself)))
     return store
 
 
@@ -46,6 +55,13 @@ def _cluster_ips(block: Block, store: Callable[[], Store]) -> Admit:
         return {**new, "spec": {**new["spec"], "clusterIP": address, "clusterIPs": [address]}}
 
     return give
+
+
+def _settings(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:
+    """Refuses mesh-wide settings that the mesh does not have."""
+    if resource == CONFIG_MAPS and operation != "STATUS" and is_mesh_config(new):
+        mesh_config(new)
+    return new
 
 
 def _known_images(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:

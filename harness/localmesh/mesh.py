@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.localmesh import addresses, controllers, genesis, programs, scrape, world
+from harness.localmesh import addresses, controllers, genesis, programs, scrape
 from harness.localmesh.admission import guarded_store
 from harness.localmesh.api.resources import DEPLOYMENTS, GATEWAYS, PODS, SERVICES, by_kind
 from harness.localmesh.api.server import Server
@@ -30,6 +30,7 @@ from harness.localmesh.process import Process
 from harness.localmesh.publisher import Publisher
 from harness.localmesh.sandbox import accepts
 from harness.localmesh.workloads import is_ready
+from harness.localmesh.world import World
 from harness.localmesh.xds.model import ROOT_NAMESPACE, Proxy
 from harness.localmesh.xds.server import ConfigurationServer
 
@@ -60,7 +61,7 @@ class LocalMesh:
         self._stats_token = secrets.token_urlsafe(32)
         self._authority = Authority()
         self._configuration = ConfigurationServer(directory / "xds.sock", self._nudge)
-        self._publisher = Publisher(lambda: world.mesh(self._store), self._configuration)
+        self._publisher = Publisher(World(self._store).mesh, self._configuration)
         self._kubelet = Kubelet(
             store=self._store,
             block=self._block,

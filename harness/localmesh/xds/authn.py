@@ -32,9 +32,9 @@ def namespace_mode(policies: Sequence[Policy], namespace: str) -> str:
 def mode(policies: Sequence[Policy], namespace: str, labels: Mapping[str, str], port: int) -> str:
     """The effective mode of a workload's port: STRICT, PERMISSIVE or DISABLE.
 
-    A policy for the workload beats one for its namespace beats one for the mesh; UNSET inherits; port levels are
-    keyed by the workload's port. The oldest policy of a scope wins. A policy with a selector in the root namespace counts for workloads of the root
-    namespace only.
+    A policy for the workload beats one for its namespace beats one for the mesh; UNSET inherits; port levels
+    are keyed by the workload's port. The oldest policy of a scope wins. A policy with a selector in the root
+    namespace counts for workloads of the root namespace only.
     """
     inherited = namespace_mode(policies, namespace) or "PERMISSIVE"
     for policy in by_age(policies):

@@ -1,6 +1,7 @@
 """A VirtualService's route that delegates, merged with the routes of its delegate.
 
-The delegate's route wins field by field; its matches must lie within those of the root, else the route is left out.
+The delegate's route wins field by field; its matches must lie within those of the root, else the route is left
+out.
 Source: istio/istio `pilot/pkg/model/virtualservice.go` (mergeHTTPRoute, hasConflict, stringMatchConflict).
 """
 

@@ -45,14 +45,14 @@ def is_ip(host: str) -> bool:
 
 
 def fqdn(host: str, namespace: str) -> str:
-    """The full name of a host as written in an object of `namespace`: only a name without dots is a short one."""
+    """The full name of a host as written in an object of `namespace`: short names have no dots."""
     if not host or "." in host or host == "*" or is_ip(host):
         return host
     return f"{host}.{namespace}.svc.{TRUST_DOMAIN}"
 
 
 def most_specific(host: str, patterns: Mapping[str, V]) -> V | None:
-    """What `patterns` says of the pattern that covers `host` most closely: the host itself, then the longest wildcard."""
+    """What stands at the pattern that covers `host` most closely: itself, then the longest wildcard."""
     if host in patterns:
         return patterns[host]
     covering = [pattern for pattern in patterns if is_wildcard(pattern) and is_within(host, pattern)]

@@ -1,8 +1,8 @@
 """The translation's memory: what was worked out from the very same objects is not worked out again.
 
-One change in a mesh of a thousand Services concerns a handful of them. Every larger piece of the translation is a pure function of a few
-frozen objects, so its result is kept for as long as those objects are the same ones (`is`, not `==`: comparing would
-cost as much as working it out).
+One change in a mesh of a thousand Services concerns a handful of them. Every larger piece of the translation
+is a pure function of a few frozen objects, so its result is kept for as long as those objects are the same
+ones (`is`, not `==`: comparing would cost as much as working it out).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ T = TypeVar("T")
 class Memo:
     """Remembers results by function and identity of arguments, for the present and the last generation.
 
-    Strings, numbers, None and tuples of them count by value, everything else by identity. Not for several threads at once.
+    Strings, numbers, None and tuples of them count by value, everything else by identity. Not for several
+    threads at once.
     """
 
     def __init__(self) -> None:
@@ -24,7 +25,7 @@ class Memo:
         self._before: dict[Any, tuple[tuple[Any, ...], Any]] = {}
 
     def __call__(self, make: Callable[..., T], *arguments: Any) -> T:
-        """`make(*arguments)`, or what it was the last time for the same arguments; nobody may change the result."""
+        """`make(*arguments)`, or what it was for the same arguments; nobody may change the result."""
         key = (make, *(item if isinstance(item, _BY_VALUE) else (id(item),) for item in arguments))
         known = self._now.get(key) or self._before.get(key)
         if known is None:

@@ -1,8 +1,8 @@
 """What the translation reads: the mesh as istiod sees it, and the proxy it is asked to configure.
 
-Everything here is a frozen value; the translation is a pure function of a `Mesh` and a `Proxy`. Values are compared
-by what they hold; the translation's memory (`memo`) recognises them by identity, so who builds a `Mesh` after each change
-should hand over unchanged objects as they were.
+Everything here is a frozen value; the translation is a pure function of a `Mesh` and a `Proxy`. Values are
+compared by what they hold; the translation's memory (`memo`) recognises them by identity, so who builds a
+`Mesh` after each change should hand over unchanged objects as they were.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from harness.localmesh.kinds import istio
 TRUST_DOMAIN = "cluster.local"
 ROOT_NAMESPACE = "istio-system"
 CLUSTER_ID = "Kubernetes"
-UNSPECIFIED = "0.0.0.0"
+UNSPECIFIED = "0.0.0.0"  # noqa: S104 - nothing is bound to it: istiod writes it for "no address"
 
 Resource = dict[str, Any]
 """One xDS resource as JSON, with its `@type`."""
 
 Resolution = Literal["CLIENT_SIDE", "DNS", "DNS_ROUND_ROBIN", "PASSTHROUGH"]
-"""How the addresses of a Service are found, in istiod's words (`pilot/pkg/model/service.go`): from its endpoints (EDS), by DNS, or not
-at all because the caller's own address is used (headless Services and ServiceEntries with `resolution: NONE`)."""
+"""How the addresses of a Service are found, in istiod's words (`pilot/pkg/model/service.go`): from its
+endpoints (EDS), by DNS, or not
+at all because the caller's own address is used (headless Services and ServiceEntries with `resolution:
+NONE`)."""
 
 OutboundMode = Literal["ALLOW_ANY", "REGISTRY_ONLY"]
 
@@ -32,8 +34,8 @@ OutboundMode = Literal["ALLOW_ANY", "REGISTRY_ONLY"]
 class Named:
     """An Istio object of the mesh: where it lives, when it was made, and its parsed spec.
 
-    `created` orders objects of one kind (the oldest PeerAuthentication of a scope wins, as in istiod); `uid` breaks
-    ties.
+    `created` orders objects of one kind (the oldest PeerAuthentication of a scope wins, as in istiod); `uid`
+    breaks ties.
     """
 
     name: str
@@ -116,11 +118,11 @@ class EnvoyFilter(Named):
 
 @dataclass(frozen=True)
 class ServicePort:
-    """One port of a Service; `target` is a number or the name of a container port; `protocol` as istiod selects it.
+    """One port of a Service; `target` is a number or the name of a container port.
 
-    istiod takes the protocol from `appProtocol`, then from the port's name up to the first dash; here it is one of
-    "http", "http2", "grpc", "grpc-web", "tcp", "tls", "https", "mongo", and "" where istiod would sniff. `target` is 0 where a
-    ServiceEntry names none: its endpoints' own port counts, else `number`.
+    istiod takes the protocol from `appProtocol`, then from the port's name up to the first dash; here it is
+    one of "http", "http2", "grpc", "grpc-web", "tcp", "tls", "https", "mongo", and "" where istiod would
+    sniff. `target` is 0 where a ServiceEntry names none: its endpoints' own port counts, else `number`.
     """
 
     name: str
@@ -151,7 +153,8 @@ class Service:
     Attributes:
         host: the fully qualified name, as it stands in cluster names.
         name: of the Kubernetes Service; of a ServiceEntry the host, as in istiod.
-        addresses: the cluster IPs, or the addresses of the ServiceEntry (CIDR or single ones); none for a headless Service.
+        addresses: the cluster IPs, or the addresses of the ServiceEntry (CIDR or single ones); none for a
+        headless Service.
         selector: which pods (and WorkloadEntries) are its endpoints; empty for none.
         export_to: namespaces that see it, with "." and "*" as written; empty means all.
         external: outside the mesh (`location: MESH_EXTERNAL`): no mTLS by default.
@@ -212,9 +215,9 @@ class Locality:
 class Workload:
     """A pod: `ip` is the address its sidecar listens on, `app_ip` the one its program listens on.
 
-    For a pod without a sidecar both are the same. `ports` are its container ports as (name, number); `owner` is the
-    name istiod gives the workload: that of the Deployment, not of the ReplicaSet or the pod. `metrics` are the
-    additional stats patterns that its annotations ask for.
+    For a pod without a sidecar both are the same. `ports` are its container ports as (name, number); `owner`
+    is the name istiod gives the workload: that of the Deployment, not of the ReplicaSet or the pod. `metrics`
+    are the additional stats patterns that its annotations ask for.
     """
 
     name: str
@@ -281,7 +284,8 @@ class Endpoint:
         labels: what subsets choose by.
         locality: where it runs.
         weight: its share within the locality; 0 is Istio's default, 1.
-        mtls: whether it takes mTLS of the mesh (it has a sidecar, and no workload policy disables it for the port).
+        mtls: whether it takes mTLS of the mesh (it has a sidecar, and no workload policy disables it for the
+        port).
         identity: the SPIFFE identity it proves, "" for none.
         ready: whether it gets requests.
         workload: what it is called: the owner of the pod, or the name of the WorkloadEntry (or ServiceEntry).
@@ -304,27 +308,40 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """The mesh-wide settings (Istio's MeshConfig) that the local mesh has, with Istio's defaults; durations in seconds."""
+    """The settings of Istio's MeshConfig that the local mesh has, with their defaults; durations in seconds."""
 
     outbound_mode: OutboundMode = "ALLOW_ANY"
     auto_mtls: bool = True
     connect_timeout: float = 10.0
-    access_log: bool = True
+    access_log: bool = False
+    access_log_json: bool = False
     locality_enabled: bool = True
     stats_prefixes: tuple[str, ...] = ()
     stats_suffixes: tuple[str, ...] = ()
     stats_regexps: tuple[str, ...] = ()
     certificate_lifetime: float = 86_400.0
+    certificate_grace: float = 0.5
     drain_duration: float = 5.0
+
+
+@dataclass(frozen=True)
+class Credential:
+    """Certificates of a Secret, as PEM; what is not there is ""."""
+
+    name: str
+    namespace: str
+    certificate: str
+    key: str = field(repr=False)
+    authority: str
 
 
 @dataclass(frozen=True)
 class Proxy:
     """The Envoy to configure.
 
-    `secrets` are the SDS resources by name: "default", its certificate and key, and "ROOTCA", what it trusts; for a gateway and for
-    `credentialName` also "kubernetes://name" and "kubernetes://name-cacert". A gateway listens on
-    `listen`, the address of its Service, and has no program of its own.
+    `secrets` are the SDS resources by name: "default", its certificate and key, and "ROOTCA", what it trusts;
+    for a gateway and for `credentialName` also "kubernetes://name" and "kubernetes://name-cacert". A gateway
+    listens on `listen`, the address of its Service, and has no program of its own.
     """
 
     workload: Workload
@@ -361,6 +378,7 @@ class Mesh:
     authorization_policies: tuple[AuthorizationPolicy, ...] = ()
     telemetries: tuple[Telemetry, ...] = ()
     envoy_filters: tuple[EnvoyFilter, ...] = ()
+    credentials: tuple[Credential, ...] = ()
 
 
 @dataclass(frozen=True)

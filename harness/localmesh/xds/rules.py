@@ -1,7 +1,7 @@
 """DestinationRules as istiod holds them: merged by host, and which one a client sees for a Service.
 
-Source: istio/istio `pilot/pkg/model/destination_rule.go`, `push_context.go` (setDestinationRules, destinationRule),
-`sidecar.go` (SidecarScope.DestinationRule).
+Source: istio/istio `pilot/pkg/model/destination_rule.go`, `push_context.go` (setDestinationRules,
+destinationRule), `sidecar.go` (SidecarScope.DestinationRule).
 """
 
 from __future__ import annotations
@@ -57,7 +57,11 @@ class _Place:
                 apart = False
             elif not (existing.export_to and rule.export_to >= existing.export_to):
                 continue
-            if existing.selector is not None and rule.selector is not None and existing.selector != rule.selector:
+            if (
+                existing.selector is not None
+                and rule.selector is not None
+                and existing.selector != rule.selector
+            ):
                 apart = True
                 continue
             if existing.selector == rule.selector:
@@ -102,7 +106,7 @@ class Rules:
             self._exported.setdefault(namespace, _Place()).add(rule)
 
     def candidates(self, client: str, service: Service) -> tuple[Rule, ...]:
-        """The rules for `service` that clients of the namespace `client` see: its own, else the Service's, else the root's."""
+        """The rules for `service` that `client`, a namespace, sees: its own, else the Service's, else the root's."""
         own = self._root if client == ROOT_NAMESPACE else self._local.get(client, _Place())
         if found := own.find(service.host):
             return tuple(found)
@@ -118,10 +122,11 @@ def _reaches(rule: Rule, client: str) -> bool:
     return not rule.export_to or bool(rule.export_to & {"*", client})
 
 
-def chosen(
-    candidates: Iterable[Rule], namespace: str, labels: Mapping[str, str] | None
-) -> Rule | None:
-    """The rule of `candidates` for a proxy of `namespace` with `labels` (None for its inbound side, where selectors do not count)."""
+def chosen(candidates: Iterable[Rule], namespace: str, labels: Mapping[str, str] | None) -> Rule | None:
+    """The rule of `candidates` for a proxy of `namespace` with `labels`.
+
+    None for `labels` is its inbound side, where selectors do not count.
+    """
     for_all = None
     for rule in candidates:
         if rule.selector is None:

@@ -1,7 +1,7 @@
-"""What proxies of a namespace see: the Services and VirtualServices that a Sidecar, or its absence, lets them import.
+"""What proxies of a namespace see: the Services and VirtualServices that Sidecars let them import.
 
-Source: istio/istio `pilot/pkg/model/sidecar.go`. Sidecars for all workloads are the oldest without a selector; one in the root namespace is for
-namespaces that have none.
+Source: istio/istio `pilot/pkg/model/sidecar.go`. Sidecars for all workloads are the oldest without a selector;
+one in the root namespace is for namespaces that have none.
 """
 
 from __future__ import annotations
@@ -9,19 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.localmesh.kinds import istio
+from harness.localmesh.kinds.istio.sidecar import EgressListener
+from harness.localmesh.kinds.istio.virtualservice import HttpRoute, TcpRoute, TlsRoute
 from harness.localmesh.xds.hosts import is_wildcard, is_within, matches
 from harness.localmesh.xds.model import ROOT_NAMESPACE, Service, Sidecar, VirtualService
 from harness.localmesh.xds.services import by_age
 from harness.localmesh.xds.virtualservices import MESH, VirtualServices
 
-_EVERYTHING = istio.Egress(hosts=("*/*",))
+_EVERYTHING = EgressListener(hosts=("*/*",))
 _EXCLUDE = "~"
 
 
 @dataclass(frozen=True)
 class Egress:
-    """One egress listener: its Services and VirtualServices, in istiod's order; `port` 0 means every port not named elsewhere."""
+    """One egress listener: its Services and VirtualServices, in istiod's order.
+
+    `port` 0 means every port not named elsewhere.
+    """
 
     port: int
     services: tuple[Service, ...]
@@ -49,11 +53,15 @@ def sidecar_for(sidecars: Iterable[Sidecar], namespace: str, labels: Mapping[str
         for item in ordered:
             selector = item.spec.workload_selector
             wanted = selector.labels if selector else None
-            if item.namespace == namespace and (wanted is not None) == with_selector:
-                if (wanted or {}).items() <= labels.items():
-                    return item
+            fits = (wanted or {}).items() <= labels.items()
+            if item.namespace == namespace and (wanted is not None) == with_selector and fits:
+                return item
     return next(
-        (item for item in ordered if item.namespace == ROOT_NAMESPACE and item.spec.workload_selector is None),
+        (
+            item
+            for item in ordered
+            if item.namespace == ROOT_NAMESPACE and item.spec.workload_selector is None
+        ),
         None,
     )
 
@@ -71,7 +79,7 @@ def sidecar_scope(
     rules: VirtualServices,
     known: Mapping[str, Mapping[str, Service]],
 ) -> Scope:
-    """What a sidecar in `namespace` sees of the Services `visible` there; `known` are all, by host and namespace."""
+    """What a sidecar sees of the Services `visible` in `namespace`; `known` are all, by host and namespace."""
     listeners = (sidecar.spec.egress if sidecar else ()) or (_EVERYTHING,)
     seen = rules.seen(namespace, MESH)
     egress = tuple(_egress(listener, namespace, visible, seen) for listener in listeners)
@@ -79,12 +87,16 @@ def sidecar_scope(
     for one in egress:
         _add(services, one.services)
         _add(services, _destinations(one, namespace, visible, known))
-    mode = sidecar.spec.outbound_traffic_policy.mode if sidecar and sidecar.spec.outbound_traffic_policy else None
+    mode = (
+        sidecar.spec.outbound_traffic_policy.mode
+        if sidecar and sidecar.spec.outbound_traffic_policy
+        else None
+    )
     return Scope(egress, tuple(services.values()), services, mode)
 
 
 def _egress(
-    listener: istio.Egress, namespace: str, visible: Sequence[Service], rules: Sequence[VirtualService]
+    listener: EgressListener, namespace: str, visible: Sequence[Service], rules: Sequence[VirtualService]
 ) -> Egress:
     imports = _Imports(listener.hosts, namespace)
     port = listener.port.number if listener.port else 0
@@ -95,7 +107,7 @@ def _egress(
 
 
 class _Imports:
-    """The hosts of an egress listener: "namespace/host", with "." for the own namespace, "*" for all, "~" before what is left out."""
+    """The hosts of an egress listener: "namespace/host", "." for the own namespace, "*" for all, "~" for not."""
 
     def __init__(self, hosts: Iterable[str], namespace: str) -> None:
         self._wanted: dict[str, list[str]] = {}
@@ -131,27 +143,33 @@ class _Imports:
 
     def _is_excluded(self, host: str, namespace: str) -> bool:
         return any(
-            is_within(host, pattern) for where in (namespace, "*") for pattern in self._excluded.get(where, ())
+            is_within(host, pattern)
+            for where in (namespace, "*")
+            for pattern in self._excluded.get(where, ())
         )
 
 
 def _with_port(service: Service, port: int) -> Service | None:
     """`service` with that port only; None when it has no such port. 0 keeps all."""
-    if not port or len(service.ports) == 1 and service.ports[0].number == port:
+    if not port or (len(service.ports) == 1 and service.ports[0].number == port):
         return service
     own = service.port(port)
     return None if own is None else replace(service, ports=(own,))
 
 
 def _one_namespace_each(services: Sequence[Service], namespace: str) -> list[Service]:
-    """Of Services with the same host those of one namespace: the proxy's own, then a Kubernetes Service's, then the first."""
+    """Of Services with the same host those of one namespace.
+
+    That is the proxy's own, then that of a Kubernetes Service, then the first.
+    """
     chosen: dict[str, Service] = {}
     for service in services:
         known = chosen.get(service.host)
-        if known is None or (service.namespace == namespace != known.namespace):
+        own = service.namespace == namespace
+        elsewhere = known is not None and known.namespace != namespace
+        if known is None or own or (elsewhere and service.kubernetes and not known.kubernetes):
             chosen[service.host] = service
-        elif known.namespace != namespace and service.kubernetes and not known.kubernetes:
-            chosen[service.host] = service
+
     return [service for service in services if chosen[service.host].namespace == service.namespace]
 
 
@@ -169,9 +187,7 @@ def _destinations(
             where = namespace if namespace in places else _best(places, seen, host)
             if where is not None:
                 service = places[where]
-                matching = (
-                    _with_port(service, egress.port) if egress.port else _with_ports(service, ports)
-                )
+                matching = _with_port(service, egress.port) if egress.port else _with_ports(service, ports)
                 if matching is not None:
                     yield matching
 
@@ -196,12 +212,13 @@ def _with_ports(service: Service, ports: frozenset[int]) -> Service | None:
 def _led_to(rule: VirtualService, namespace: str) -> dict[str, frozenset[int]]:
     """The hosts that routes for callers of `namespace` lead to, with the ports named; 0 where none is."""
     found: dict[str, frozenset[int]] = {}
-    for route in (*rule.spec.http, *rule.spec.tcp, *rule.spec.tls):
-        wanted = [getattr(match, "source_namespace", "") for match in route.match]
+    routes: tuple[HttpRoute | TcpRoute | TlsRoute, ...] = (*rule.spec.http, *rule.spec.tcp, *rule.spec.tls)
+    for route in routes:
+        wanted = [match.source_namespace for match in route.match]
         if wanted and all(item not in ("", namespace) for item in wanted):
             continue
         destinations = [item.destination for item in route.route]
-        if isinstance(route, istio.HttpRoute):
+        if isinstance(route, HttpRoute):
             destinations += [route.mirror] if route.mirror else []
             destinations += [item.destination for item in route.mirrors]
         for item in destinations:
@@ -217,7 +234,7 @@ def _merged(services: Iterable[Service]) -> dict[str, Service]:
 
 
 def _add(merged: dict[str, Service], services: Iterable[Service]) -> None:
-    """Adds Services, one for each host: the first one, with the ports of others of its kind; Kubernetes' own beats any."""
+    """Adds Services, one for each host: the first, with the ports of others of its kind; Kubernetes' beat all."""
     for service in services:
         known = merged.get(service.host)
         if known is None or (service.kubernetes and not known.kubernetes):

@@ -1,8 +1,10 @@
 """The Services of the mesh with their endpoints, as istiod's service registries see them.
 
-A Kubernetes Service selects pods, and WorkloadEntries of its namespace; a ServiceEntry is one Service for each of its hosts, whose endpoints are its
-own, the pods and WorkloadEntries it selects, or (resolved by DNS) its host.
-Source: istio/istio `pilot/pkg/serviceregistry/serviceentry/conversion.go`, `pilot/pkg/serviceregistry/kube/conversion.go`.
+A Kubernetes Service selects pods, and WorkloadEntries of its namespace; a ServiceEntry is one Service for each
+of its hosts, whose endpoints are its own, the pods and WorkloadEntries it selects, or (resolved by DNS) its
+host.
+Source: istio/istio `pilot/pkg/serviceregistry/serviceentry/conversion.go`,
+`pilot/pkg/serviceregistry/kube/conversion.go`.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ PROTOCOLS = {
     "mysql": "tcp",
     "redis": "tcp",
 }
-"""What istiod makes of a port's `appProtocol`, `protocol` or the first part of its name; databases are plain TCP, as their
+"""What istiod makes of a port's `appProtocol`, `protocol` or the first part of its name; databases are plain
+TCP, as their
 filters are off by default (istio/istio `pkg/config/protocol/instance.go`)."""
 
 
@@ -72,7 +75,7 @@ def entry_services(entry: ServiceEntry) -> list[Service]:
             namespace=entry.namespace,
             created=entry.created,
             ports=ports,
-            addresses=tuple(_single(address) for address in spec.addresses),
+            addresses=tuple(_bare(address) for address in spec.addresses),
             selector=spec.workload_selector.labels if spec.workload_selector else {},
             resolution=_RESOLUTIONS[spec.resolution],
             export_to=frozenset(spec.export_to),
@@ -85,7 +88,7 @@ def entry_services(entry: ServiceEntry) -> list[Service]:
     ]
 
 
-def _single(address: str) -> str:
+def _bare(address: str) -> str:
     """A CIDR of one address is that address."""
     if "/" not in address:
         return address
@@ -119,7 +122,9 @@ class Population:
         if not selector:
             return []
         return [
-            entry for entry in self._entries.get(namespace, ()) if selector.items() <= entry_labels(entry).items()
+            entry
+            for entry in self._entries.get(namespace, ())
+            if selector.items() <= entry_labels(entry).items()
         ]
 
 
@@ -164,9 +169,11 @@ def _selected(
             number = target_port(port, item)
             if number is not None:
                 found.append(_pod(item, number, policies, service))
-        elif isinstance(item, WorkloadEntry) and (service.resolution != "CLIENT_SIDE" or is_ip(item.spec.address)):
+        elif isinstance(item, WorkloadEntry) and (
+            service.resolution != "CLIENT_SIDE" or is_ip(item.spec.address)
+        ):
             target = port.target if isinstance(port.target, int) else 0
-            found.append(_entry(item.spec, entry_labels(item), item.namespace, item.name, port, target))
+            found.append(_entry(item.spec, entry_labels(item), (item.namespace, item.name), port, target))
     return tuple(found)
 
 
@@ -189,7 +196,7 @@ def _of_entry(
             Endpoint(service.host, number, {}, Locality(), 0, False, "", True, entry.name, entry.namespace),
         )
     return tuple(
-        _entry(item, item.labels, entry.namespace, f"{entry.name}-{index}", port, target)
+        _entry(item, item.labels, (entry.namespace, f"{entry.name}-{index}"), port, target)
         for index, item in enumerate(spec.endpoints)
     )
 
@@ -214,11 +221,11 @@ def _pod(pod: Workload, number: int, policies: Sequence[authn.Policy], service: 
 def _entry(
     spec: istio.WorkloadEntry,
     labels: Mapping[str, str],
-    namespace: str,
-    name: str,
+    named: tuple[str, str],
     port: ServicePort,
     target: int,
 ) -> Endpoint:
+    namespace, name = named
     account = spec.service_account
     mode = labels.get(_TLS_MODE, "istio" if account else "disabled")
     locality = spec.locality or labels.get(_LOCALITY, "").replace(".", "/")
@@ -246,10 +253,14 @@ def target_port(port: ServicePort, workload: Workload) -> int | None:
 def inbound_ports(
     services: Iterable[Service], workload: Workload
 ) -> Iterator[tuple[int, Service, ServicePort]]:
-    """The ports of `workload` that Services lead to, as (its port, Service, the Service's port), in the order of `services`."""
+    """The ports of `workload` that Services lead to, as (its port, Service, the Service's port)."""
     for service in services:
-        if service.namespace == workload.namespace and service.selector:
-            if service.selector.items() <= workload.labels.items():
-                for port in service.ports:
-                    if (number := target_port(port, workload)) is not None:
-                        yield number, service, port
+        selector = service.selector
+        if (
+            selector
+            and service.namespace == workload.namespace
+            and selector.items() <= workload.labels.items()
+        ):
+            for port in service.ports:
+                if (number := target_port(port, workload)) is not None:
+                    yield number, service, port

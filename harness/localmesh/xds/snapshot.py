@@ -8,6 +8,7 @@ from harness.localmesh.xds.gateway import gateway_listeners, gateway_routes
 from harness.localmesh.xds.inbound import inbound_listeners
 from harness.localmesh.xds.model import Mesh, Proxy, Snapshot
 from harness.localmesh.xds.outbound import outbound_listeners
+from harness.localmesh.xds.secrets import secrets
 from harness.localmesh.xds.view import View, Views
 from harness.localmesh.xds.virtualhosts import outbound_routes
 
@@ -29,5 +30,5 @@ def translated(view: View) -> Snapshot:
         endpoints=endpoints(view),
         listeners=listeners,
         routes=routes,
-        secrets=view.proxy.secrets,
+        secrets=secrets(view),
     )

@@ -1,7 +1,7 @@
 """The mesh as one proxy sees it: every question the translation asks, answered as istiod would.
 
-`Views` is made for one state of the mesh and gives the `View` of any proxy; what proxies share is worked out once, and what the
-state before had in common with this one is taken over by way of the memory.
+`Views` is made for one state of the mesh and gives the `View` of any proxy; what proxies share is worked out
+once, and what the state before had in common with this one is taken over by way of the memory.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from harness.localmesh.xds import authn
+from harness.localmesh.xds.given import given_ports
 from harness.localmesh.xds.memo import Memo
 from harness.localmesh.xds.model import (
     ROOT_NAMESPACE,
     AuthorizationPolicy,
+    Credential,
     Endpoint,
     EnvoyFilter,
     Gateway,
@@ -109,7 +111,7 @@ class View:
         return self.scope.by_host.get(host)
 
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
-        """Where `port` of `service` is served, ready or not; of every ServiceEntry for the same host and namespace."""
+        """Where `port` of `service` is served, ready or not: the endpoints of all Services of its host."""
         views = self._views
         made: tuple[Endpoint, ...] = ()
         for one in views.registry.same_host(service):
@@ -128,12 +130,22 @@ class View:
         """The VirtualServices bound to `gateway` ("namespace/name") that it sees; for sidecars see `egress`."""
         return self.memo(VirtualServices.seen, self._views.virtual_services, self.namespace, gateway)
 
+    def given_port(self, service: Service, port: ServicePort) -> int | None:
+        """Where sidecars offer a TCP port of a Service, on their own address; None for HTTP."""
+        given = self.memo(given_ports, self._views.registry.services)
+        return given.get((service.host, port.number))
+
     @cached_property
     def gateways(self) -> tuple[Gateway, ...]:
         """The Gateways that select it, oldest first."""
         labels = self.workload.labels
         found = [item for item in self._views.mesh.gateways if item.spec.selector.items() <= labels.items()]
         return tuple(by_age(found))
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """The certificates in the Secrets of all namespaces."""
+        return self._views.mesh.credentials
 
     def namespace_mtls_mode(self, namespace: str) -> str:
         """The mTLS mode of a namespace by its own or the mesh's PeerAuthentication; "" when there is none."""
@@ -145,7 +157,7 @@ class View:
         return self.memo(authn.mode, policies, self.namespace, self.workload.labels, port)
 
     def inbound_ports(self) -> Mapping[int, Sequence[tuple[Service, ServicePort]]]:
-        """The ports of its inbound side, declared or targeted by a Service, with the Services behind each, oldest first."""
+        """The ports of its inbound side, declared or targeted, with the Services behind each, oldest first."""
         ports: dict[int, list[tuple[Service, ServicePort]]] = {port: [] for _, port in self.workload.ports}
         for number, service, port in inbound_ports(self._views.registry.services, self.workload):
             ports.setdefault(number, []).append((service, port))
@@ -209,7 +221,7 @@ class _Registry:
             self._same.setdefault(key, []).append(service)
 
     def visible(self, namespace: str) -> tuple[Service, ...]:
-        """Those that `namespace` sees: exported to it by name or its own private ones first, then the public ones."""
+        """Those that `namespace` sees: its private ones and those exported to it by name, then the public."""
         named, public = [], []
         for service in self.services:
             to = service.export_to

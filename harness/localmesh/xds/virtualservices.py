@@ -1,6 +1,7 @@
 """VirtualServices as istiod holds them: full names, delegates merged into their roots, and who sees which.
 
-Source: istio/istio `pilot/pkg/model/virtualservice.go`, `virtualservice_controller.go`, `push_context.go` (initVirtualServices).
+Source: istio/istio `pilot/pkg/model/virtualservice.go`, `virtualservice_controller.go`, `push_context.go`
+(initVirtualServices).
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ class VirtualServices:
     exported: tuple[tuple[VirtualService, frozenset[str]], ...]
 
     def seen(self, namespace: str, gateway: str) -> tuple[VirtualService, ...]:
-        """Those bound to `gateway` ("mesh" or "namespace/name") that proxies of `namespace` see, in istiod's order.
+        """Those bound to `gateway` ("mesh" or "namespace/name") that proxies of `namespace` see.
 
         First its own private ones, then those exported to it by name, then the public ones.
         """
-        private, named, public = [], [], []
+        private: list[VirtualService] = []
+        named: list[VirtualService] = []
+        public: list[VirtualService] = []
         for rule, to in self.exported:
             if gateway not in rule.spec.gateways:
                 continue
@@ -75,7 +78,8 @@ def _resolved(route: R, namespace: str) -> R:
     changes: dict[str, object] = {
         "route": tuple(_with_destination(item, namespace) for item in route.route),
         "match": tuple(
-            msgspec.structs.replace(match, gateways=_gateways(match.gateways, namespace)) for match in route.match
+            msgspec.structs.replace(match, gateways=_gateways(match.gateways, namespace))
+            for match in route.match
         ),
     }
     if isinstance(route, kind.HttpRoute):
@@ -111,7 +115,7 @@ def _exports(rule: VirtualService) -> frozenset[str]:
 def _delegated(
     rule: VirtualService, delegates: Mapping[tuple[str, str], VirtualService]
 ) -> Iterator[kind.HttpRoute]:
-    """The HTTP routes of `rule`, each that delegates replaced by those of its delegate; one that is missing is left out."""
+    """The HTTP routes of `rule` with those of its delegates; a delegate that is missing leaves nothing."""
     for route in rule.spec.http:
         if route.delegate is None:
             yield route

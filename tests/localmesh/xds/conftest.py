@@ -39,6 +39,15 @@ _FIELDS = {
     "DestinationRule": ("destination_rules", model.DestinationRule, istio.DestinationRule),
     "PeerAuthentication": ("peer_authentications", model.PeerAuthentication, istio.PeerAuthentication),
     "Gateway": ("gateways", model.Gateway, istio.Gateway),
+    "AuthorizationPolicy": (
+        "authorization_policies",
+        model.AuthorizationPolicy,
+        istio.AuthorizationPolicy,
+    ),
+    "ServiceEntry": ("service_entries", model.ServiceEntry, istio.ServiceEntry),
+    "WorkloadEntry": ("workload_entries", model.WorkloadEntry, istio.WorkloadEntry),
+    "Sidecar": ("sidecars", model.Sidecar, istio.Sidecar),
+    "Telemetry": ("telemetries", model.Telemetry, istio.Telemetry),
     "EnvoyFilter": ("envoy_filters", model.EnvoyFilter, istio.EnvoyFilter),
 }
 
@@ -85,10 +94,13 @@ def _workload(name: str, ip: str, app_ip: str | None = None, **settings: Any) ->
 
 def _service(name: str, ip: str = "10.0.0.1", **settings: Any) -> model.Service:
     """A Service `name` with port 8080 for the pods labelled `app: <name>`, unless `settings` differ."""
+    namespace = settings.get("namespace", "default")
     defaults: dict[str, Any] = {
+        "host": f"{name}.{namespace}.svc.cluster.local",
         "name": name,
-        "namespace": "default",
-        "cluster_ip": ip,
+        "namespace": namespace,
+        "created": "2026-01-01T00:00:00Z",
+        "addresses": (ip,),
         "ports": (model.ServicePort("http", 8080, 8080, "http"),),
         "selector": {"app": name},
     }
