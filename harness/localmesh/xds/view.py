@@ -58,6 +58,15 @@ class Views:
         self.virtual_services: VirtualServices = self.memo(virtual_services, mesh.virtual_services)
         self.rules = self.memo(Rules, mesh.destination_rules)
 
+        self.shared: dict[Any, Any] = {}
+
+    @cached_property
+    def labels_asked(self) -> frozenset[str]:
+        """The labels of proxies that a VirtualService's match or a DestinationRule's workloadSelector asks for."""
+        rules = self.memo(_labels_asked, self.virtual_services)
+        policies = self.memo(_labels_selected, self.mesh.destination_rules)
+        return rules | policies
+
     def of(self, proxy: Proxy) -> View:
         """What `proxy` sees."""
         return View(self, proxy)
@@ -80,6 +89,21 @@ class View:
     def memo(self, make: Callable[..., T], *arguments: Any) -> T:
         """`make(*arguments)`, remembered for as long as the arguments are the same objects; see `Memo`."""
         return self._views.memo(make, *arguments)
+
+    def shared(self, make: Callable[[View], T]) -> T:
+        """`make(self)`, made once for this state of the mesh and all proxies to which it is the same.
+
+        These are the ones of the same namespace and scope that agree in the labels rules ask for: `make` may look at the
+        Services, VirtualServices and DestinationRules they see, at `namespace` and at those labels, and at nothing else.
+        """
+        views, labels = self._views, self.workload.labels
+        asked = frozenset(item for item in labels.items() if item[0] in views.labels_asked)
+        # The memory holds the scope for as long as this state lives, so that its id is its own.
+        key = (make, id(self.scope), self.proxy.gateway, self.namespace, asked)
+        if key not in views.shared:
+            views.shared[key] = make(self)
+        made: T = views.shared[key]
+        return made
 
     @cached_property
     def scope(self) -> Scope:
@@ -234,6 +258,17 @@ class _Registry:
     def same_host(self, service: Service) -> Sequence[Service]:
         """The Services of that host, namespace and registry."""
         return self._same.get((service.host, service.namespace, service.kubernetes), (service,))
+
+
+def _labels_asked(rules: VirtualServices) -> frozenset[str]:
+    specs = [rule.spec for rule, _ in rules.exported]
+    routes = [route for spec in specs for route in (*spec.http, *spec.tcp, *spec.tls)]
+    return frozenset(key for route in routes for match in route.match for key in match.source_labels)
+
+
+def _labels_selected(rules: Sequence[DestinationRule]) -> frozenset[str]:
+    selectors = [rule.spec.workload_selector for rule in rules if rule.spec.workload_selector is not None]
+    return frozenset(key for selector in selectors for key in selector.match_labels)
 
 
 def _visible(registry: _Registry, namespace: str) -> tuple[Service, ...]:

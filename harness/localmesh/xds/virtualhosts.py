@@ -14,8 +14,10 @@ Source: istio/istio `pilot/pkg/networking/core/httproute.go`, `route/route.go` (
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from operator import itemgetter
 
 from harness.localmesh.kinds.istio.destinationrule import ConsistentHash
 from harness.localmesh.xds import names, telemetry
@@ -39,7 +41,7 @@ def outbound_routes(view: View) -> dict[str, Resource]:
     """The route configuration `http_proxy`: every host at every HTTP port, and what becomes of all other requests."""
     made = route_configuration(
         names.HTTP_PROXY,
-        [*_proxy_hosts(view), _catch_all(view)],
+        [*view.shared(_proxied), _catch_all(view)],
         request_headers_to_add=telemetry.announcement(view.workload),
     )
     return {names.HTTP_PROXY: made}
@@ -47,116 +49,114 @@ def outbound_routes(view: View) -> dict[str, Resource]:
 
 def port_routes(view: View, port: int) -> Resource:
     """Istiod's route configuration for the captured requests to `port`, named by it."""
-    hosts = [_virtual_host(item.name, 0, item.routes, item.domains) for item in _hosts(view, port)]
-    return route_configuration(
-        str(port), [*_sorted(hosts), _catch_all(view)], ignore_port_in_host_matching=True
-    )
+    hosts = _sorted(host.captured for host in _hosts(view, port))
+    return route_configuration(str(port), [*hosts, _catch_all(view)], ignore_port_in_host_matching=True)
 
 
 @dataclass(frozen=True)
 class _Host:
-    """A virtual host of one port's table, its domains without ports."""
+    """A virtual host of one port's table; `made_up` are those of its domains that were made from its name."""
 
-    name: str
+    host: str
+    port: int
     domains: tuple[str, ...]
     routes: Sequence[Resource]
+    made_up: frozenset[str] = frozenset()
+
+    @property
+    def captured(self) -> Resource:
+        """As it stands in the table of its port."""
+        return virtual_host(self._name, self.domains, self.routes)
+
+    @cached_property
+    def proxied(self) -> Resource:
+        """As it stands in the table for all ports."""
+        return virtual_host(self._name, with_port(self.domains, self.port), self.routes)
+
+    @property
+    def _name(self) -> str:
+        return f"{names.bracketed(self.host)}:{self.port}"
 
 
-@dataclass(frozen=True)
-class _Group:
-    """What one VirtualService, or one Service without any, makes: the same routes for several hosts."""
-
-    foreign: tuple[str, ...]
-    services: tuple[Service, ...]
-    routes: Sequence[Resource]
-
-
-def _proxy_hosts(view: View) -> list[Resource]:
+def _proxied(view: View) -> list[Resource]:
     ports = {port for egress in view.egress for port in view.memo(Called, egress).http_ports} | {DEFAULT_PORT}
-    return _sorted(
-        view.memo(_virtual_host, item.name, port, item.routes, item.domains)
-        for port in ports
-        for item in _hosts(view, port)
-    )
+    return _sorted(host.proxied for port in ports for host in _hosts(view, port))
 
 
-def _virtual_host(name: str, port: int, routes: Sequence[Resource], domains: Sequence[str]) -> Resource:
-    """The virtual host, whose domains get `port` unless it is 0."""
-    return virtual_host(name, with_port(domains, port) if port else domains, routes)
-
-
-def _sorted(hosts: Iterator[Resource] | list[Resource]) -> list[Resource]:
-    return sorted(hosts, key=lambda host: str(host["name"]))
+def _sorted(hosts: Iterable[Resource]) -> list[Resource]:
+    return sorted(hosts, key=itemgetter("name"))
 
 
 def _hosts(view: View, port: int) -> Iterator[_Host]:
-    """The virtual hosts of `port`; of those with the same name or domain the first one keeps it, as in istiod."""
+    """The virtual hosts of `port`.
+
+    Of those with the same name or domain the first one keeps it, and a made-up name gives way to the Service that has it
+    in full, as in istiod.
+    """
     egress = view.scope.egress_for(port)
     if egress is None:
         return
-    called = view.memo(Called, egress)
-    groups = list(_groups(view, called, port))
-    known = {service.host for group in groups for service in group.services}
+    candidates = list(_candidates(view, view.memo(Called, egress), port))
+    known = {host.host for host in candidates if host.made_up}
     seen: set[str] = set()
     taken = {"*"}  # it is the catch-all's, and Envoy takes a domain once only
-    for group in groups:
-        for name, domains in _named(view, group, known):
-            if name in seen:
-                continue
-            seen.add(name)
-            if free := _free(domains, taken):
-                taken.update(free)
-                yield _Host(f"{names.bracketed(name)}:{port}", free, group.routes)
+    for host in candidates:
+        if host.host in seen:
+            continue
+        seen.add(host.host)
+        lost = taken.intersection(host.domains) | (known & host.made_up)
+        kept = view.memo(_without, host, frozenset(lost)) if lost else host
+        taken.update(kept.domains)
+        if kept.domains:
+            yield kept
 
 
-def _free(domains: tuple[str, ...], taken: set[str]) -> tuple[str, ...]:
-    """`domains` without those taken; the very same object if none is, so that it can be remembered."""
-    if taken.isdisjoint(domains):
-        return domains
-    return tuple(domain for domain in domains if domain not in taken)
+def _without(host: _Host, lost: frozenset[str]) -> _Host:
+    return replace(host, domains=tuple(domain for domain in host.domains if domain not in lost))
 
 
-def _named(view: View, group: _Group, known: set[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The hosts of a group with their domains; a made-up name gives way to the Service that has it in full."""
-    for host in group.foreign:
-        yield host, (names.bracketed(host),)
-    for service in group.services:
-        host = service.host.lower()
-        near = view.namespace if f".{view.namespace}.svc." in host else ""
-        domains, made_up = view.memo(service_domains, service, near)
-        if known.isdisjoint(made_up):
-            yield host, domains
-        else:
-            yield host, tuple(item for item in domains if item not in made_up or item not in known)
-
-
-def _groups(view: View, called: Called, port: int) -> Iterator[_Group]:
-    """Services with VirtualServices first, oldest VirtualService first, then the others."""
-    registry = called.at(port)
+def _candidates(view: View, called: Called, port: int) -> Iterator[_Host]:
+    """What is to become virtual hosts: for each VirtualService in istiod's order, then for the Services without any."""
     ruled: set[str] = set()
     for rule in called.rules(port, everything=port == DEFAULT_PORT):
         routes = rule_routes(rule, Caller(view, _MESH, port))
-        if not routes:
-            continue
         foreign, matching = called.hosts_of(rule, port)
-        services = tuple(service for service in matching if _is_http(service, port))
-        if services or port == DEFAULT_PORT:
-            yield _Group(foreign, services, routes)
+        services = [service for service in matching if _is_http(service, port)]
+        if not routes or not (services or port == DEFAULT_PORT):
+            continue
+        for host in foreign:
+            yield view.memo(_foreign_host, host, port, routes)
+        for service in services:
+            yield view.memo(_ruled_host, service, port, _near(view, service), routes)
         ruled.update(service.host for service in services)
-    for service in registry.values():
+    for service in called.at(port).values():
         if service.host not in ruled and _is_http(service, port):
             hashed = service_hash(view.destination_rule(service), port)
-            cluster = names.outbound_cluster(port, "", service.host.lower())
-            yield _Group((), (service,), view.memo(_service_routes, cluster, hashed))
+            yield view.memo(_plain_host, service, port, _near(view, service), hashed)
+
+
+def _near(view: View, service: Service) -> str:
+    """The namespace, if it is that of the Service's name: the only thing of the caller that domains depend on."""
+    return view.namespace if f".{view.namespace}.svc." in service.host else ""
+
+
+def _foreign_host(host: str, port: int, routes: Sequence[Resource]) -> _Host:
+    return _Host(host, port, (names.bracketed(host),), routes)
+
+
+def _ruled_host(service: Service, port: int, namespace: str, routes: Sequence[Resource]) -> _Host:
+    domains, made_up = service_domains(service, namespace)
+    return _Host(service.host.lower(), port, domains, routes, made_up)
+
+
+def _plain_host(service: Service, port: int, namespace: str, hashed: ConsistentHash | None) -> _Host:
+    cluster = names.outbound_cluster(port, "", service.host.lower())
+    return _ruled_host(service, port, namespace, [service_route(cluster, hashed)])
 
 
 def _is_http(service: Service, port: int) -> bool:
     own = service.port(port)
     return own is not None and own.is_http
-
-
-def _service_routes(cluster: str, hashed: ConsistentHash | None) -> list[Resource]:
-    return [service_route(cluster, hashed)]
 
 
 def _catch_all(view: View) -> Resource:
