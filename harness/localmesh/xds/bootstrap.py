@@ -24,7 +24,8 @@ _STATS_PATH = "/stats/prometheus"
 _STATS_CLUSTER = "prometheus_stats"
 
 # Istio ends the names of clusters and connection managers with ";", so that they can be told from the series'
-# name. _TAGS = {
+# name.
+_TAGS = {
     "cluster_name": r"^cluster\.((.+?);\.)",
     "http_conn_manager_prefix": r"^http\.((.+?);\.)",
     "tcp_prefix": r"^tcp\.((.*?)\.)\w+?$",
@@ -58,8 +59,7 @@ breakers, timeouts and faults; the mesh's own MeshConfig has them."""
 
 @dataclass(frozen=True)
 class Stats:
-    """Which of Envoy's own series are kept besides those that Istio always keeps: by prefix, suffix or regex.
-    """
+    """Which of Envoy's own series are kept besides those that Istio always keeps: by prefix, suffix or regex."""
 
     prefixes: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()

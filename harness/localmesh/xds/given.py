@@ -16,8 +16,7 @@ _FIRST, _COUNT = 20_000, 12_000
 
 
 def given_ports(services: Iterable[Service]) -> dict[tuple[str, int], int]:
-    """The port given to each (host, port) that is no HTTP; a function of `services`, in whatever order they
-    come.
+    """The port given to each (host, port) that is no HTTP; the order of `services` does not matter.
 
     A hash of both chooses it; of two that want the same port the older Service gets it, the younger one the
     next that is free. It is below 32768, where Linux begins to hand out ports to clients.
