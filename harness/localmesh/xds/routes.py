@@ -81,8 +81,8 @@ def _ports_taken(https: Sequence[HttpRoute], view: View) -> Iterator[tuple[str, 
     A sidecar's destination without a port is at the port called, as istiod looks for Services at that port only.
     """
     for http in https:
-        destinations = [item.destination for item in (*http.route, *http.mirrors)]
-        for destination in (*destinations, *([http.mirror] if http.mirror else ())):
+        places = [item.destination for item in http.route] + [item.destination for item in http.mirrors]
+        for destination in places if http.mirror is None else [*places, http.mirror]:
             service = view.service(destination.host)
             if service is not None and len(service.ports) == 1:
                 yield destination.host, service.ports[0].number

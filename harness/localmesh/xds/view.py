@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+from harness.localmesh.kinds.istio.virtualservice import L4Match, Match, TlsMatch
 from harness.localmesh.xds import authn
 from harness.localmesh.xds.given import given_ports
 from harness.localmesh.xds.memo import Memo
@@ -17,6 +18,7 @@ from harness.localmesh.xds.model import (
     ROOT_NAMESPACE,
     AuthorizationPolicy,
     Credential,
+    DestinationRule,
     Endpoint,
     EnvoyFilter,
     Gateway,
@@ -55,10 +57,9 @@ class Views:
         self.memo.turn()
         self.registry = self.memo(_Registry, mesh.services, mesh.service_entries)
         self.population = self.memo(Population, mesh.workloads, mesh.workload_entries)
-        self.virtual_services: VirtualServices = self.memo(virtual_services, mesh.virtual_services)
+        self.virtual_services: VirtualServices = self.memo(virtual_services, self.memo, mesh.virtual_services)
         self.rules = self.memo(Rules, mesh.destination_rules)
-
-        self.shared: dict[Any, Any] = {}
+        self.shared: dict[Any, tuple[Any, Scope]] = {}
 
     @cached_property
     def labels_asked(self) -> frozenset[str]:
@@ -93,16 +94,15 @@ class View:
     def shared(self, make: Callable[[View], T]) -> T:
         """`make(self)`, made once for this state of the mesh and all proxies to which it is the same.
 
-        These are the ones of the same namespace and scope that agree in the labels rules ask for: `make` may look at the
-        Services, VirtualServices and DestinationRules they see, at `namespace` and at those labels, and at nothing else.
+        These are the ones of the same namespace and scope that agree in the labels rules ask for: `make` may look at
+        the Services, VirtualServices and DestinationRules they see, at `namespace` and those labels, at nothing else.
         """
         views, labels = self._views, self.workload.labels
         asked = frozenset(item for item in labels.items() if item[0] in views.labels_asked)
-        # The memory holds the scope for as long as this state lives, so that its id is its own.
         key = (make, id(self.scope), self.proxy.gateway, self.namespace, asked)
         if key not in views.shared:
-            views.shared[key] = make(self)
-        made: T = views.shared[key]
+            views.shared[key] = (make(self), self.scope)  # kept, so that no other scope can get its id
+        made: T = views.shared[key][0]
         return made
 
     @cached_property
@@ -261,9 +261,12 @@ class _Registry:
 
 
 def _labels_asked(rules: VirtualServices) -> frozenset[str]:
-    specs = [rule.spec for rule, _ in rules.exported]
-    routes = [route for spec in specs for route in (*spec.http, *spec.tcp, *spec.tls)]
-    return frozenset(key for route in routes for match in route.match for key in match.source_labels)
+    matches: list[Match | L4Match | TlsMatch] = []
+    for rule, _ in rules.exported:
+        matches += (match for route in rule.spec.http for match in route.match)
+        matches += (match for route in rule.spec.tcp for match in route.match)
+        matches += (match for route in rule.spec.tls for match in route.match)
+    return frozenset(key for match in matches for key in match.source_labels)
 
 
 def _labels_selected(rules: Sequence[DestinationRule]) -> frozenset[str]:

@@ -1,14 +1,14 @@
 """The outbound route tables of a sidecar: istiod's for each port, and all of them joined for the explicit proxy.
 
 There is no transparent capture: programs send requests with absolute URIs to one proxy. Its table holds what istiod's
-tables say for every port, each domain with the port behind it (`reviews:9080`), and for port 80 without it too. istiod's
-own table for an explicit proxy (`proxyHttpPort`) would not do: it is built for "port 0", so that matches by port never
-hold, destinations without a port lead to clusters that do not exist, and `ignore_port_in_host_matching` keeps domains
-with a port from ever being found.
+tables say for every port, each domain with the port behind it (`reviews:9080`), and for port 80 without it too.
+istiod's own table for an explicit proxy (`proxyHttpPort`) would not do: it is built for "port 0", so that matches by
+port never hold, destinations without a port lead to clusters that do not exist, and `ignore_port_in_host_matching`
+keeps domains with a port from ever being found.
 
-Differences from istiod: ports of undeclared protocol are HTTP, as nothing is sniffed; where two Services claim one short
-name, istiod takes either, and here it is the first in istiod's order of Services; the refusal of unknown hosts carries
-metadata of our own telemetry.
+Differences from istiod: ports of undeclared protocol are HTTP, as nothing is sniffed; where two Services claim one
+short name, istiod takes either, and here it is the first in istiod's order of Services; the refusal of unknown hosts
+carries metadata of our own telemetry.
 Source: istio/istio `pilot/pkg/networking/core/httproute.go`, `route/route.go` (BuildSidecarVirtualHostWrapper).
 """
 
@@ -90,8 +90,8 @@ def _sorted(hosts: Iterable[Resource]) -> list[Resource]:
 def _hosts(view: View, port: int) -> Iterator[_Host]:
     """The virtual hosts of `port`.
 
-    Of those with the same name or domain the first one keeps it, and a made-up name gives way to the Service that has it
-    in full, as in istiod.
+    Of those with the same name or domain the first one keeps it, and a made-up name gives way to the Service that has
+    it in full, as in istiod.
     """
     egress = view.scope.egress_for(port)
     if egress is None:
