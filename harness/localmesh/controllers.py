@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from harness.localmesh import events, nodes, progress, rollout, scheduler, slices, workloads
+from harness.localmesh import claims, events, nodes, progress, rollout, scheduler, slices, workloads
 from harness.localmesh.api.resources import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -46,6 +46,7 @@ def reconcile(store: Store, chance: random.Random) -> float | None:
         Seconds until it is needed again even if nothing happens; None: not before something happens.
     """
     now = datetime.now(UTC)
+    claims.reconcile(store)
     pods = store.list(PODS)
     owned = by_controller((*store.list(REPLICA_SETS), *pods, *store.list(ENDPOINT_SLICES)))
     waits = [_settle(_deployment, store, item, owned, now) for item in store.list(DEPLOYMENTS)]
