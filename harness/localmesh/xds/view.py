@@ -67,6 +67,11 @@ class Views:
         """The labels of proxies that a VirtualService's match or a DestinationRule asks for."""
         return self.memo(_labels_asked, self.virtual_services) | frozenset(self.rules.asked)
 
+    @property
+    def given(self) -> Mapping[tuple[str, int], int]:
+        """The ports at which sidecars offer TCP Services, by host and port; the same object until they change."""
+        return self.memo(given_ports, self.registry.services)
+
     def of(self, proxy: Proxy) -> View:
         """What `proxy` sees."""
         return View(self, proxy)
@@ -88,7 +93,9 @@ class View:
     def __init__(self, views: Views, proxy: Proxy) -> None:
         self._views = views
         self.proxy = proxy
-        self.workload = proxy.workload
+        # As it is now: a pod's labels may change while its proxy runs, and its node may move.
+        own = proxy.workload
+        self.workload = views.population.named.get((own.namespace, own.name), own)
         self.namespace = proxy.workload.namespace
 
     @property
@@ -164,8 +171,7 @@ class View:
 
     def given_port(self, service: Service, port: ServicePort) -> int | None:
         """Where sidecars offer a TCP port of a Service, on their own address; None for HTTP."""
-        given = self.memo(given_ports, self._views.registry.services)
-        return given.get((service.host, port.number))
+        return self._views.given.get((service.host, port.number))
 
     @cached_property
     def gateways(self) -> tuple[Gateway, ...]:
