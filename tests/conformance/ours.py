@@ -61,6 +61,9 @@ def admitted(manifests: Iterable[Manifest]) -> tuple[list[Manifest], dict[str, s
 
 
 _SERVED = {resource.kind: resource for resource in RESOURCES}
+_DEFAULT_PORT = 80
+"""Of the hosts of VirtualServices that are no Services."""
+
 _UNREAD = frozenset({"EndpointSlice"})
 """What the controllers make, and the translation works out for itself."""
 
@@ -97,7 +100,7 @@ def _snapshot(mesh: Mesh, case: Case, asked: Asked) -> Resources:
     routes = dict(made.routes)
     if not asked.gateway:
         ports = {port.number for service in view.services for port in service.ports if port.is_http}
-        for port in sorted(ports):
+        for port in sorted({_DEFAULT_PORT, *ports}):
             routes[str(port)] = port_routes(view, port)
     return {
         "clusters": made.clusters,

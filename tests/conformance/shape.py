@@ -2,6 +2,8 @@
 
 Everything here is dropped or renamed on purpose; what is left has to be equal.
 
+What is only said in another form is in `forms`.
+
 - Config sources: istiod's sidecars ask their agent for configuration and secrets, ours ask the mesh.
 - Metrics: istiod's filter `istio.stats` is not in a plain Envoy; ours are counted by the stats access logger,
   which lives on access logs, a header of the caller's, the filter that reads it and metadata of its own.
@@ -11,6 +13,9 @@ Everything here is dropped or renamed on purpose; what is left has to be equal.
 - Inbound clusters: istiod keeps the original destination and leaves from 127.0.0.6; ours go to the program.
 - Outbound HTTP: without iptables the program sends to the explicit proxy, which istiod has too when asked
   (`proxyHttpPort`); istiod's listener of each HTTP port differs from that one in name and address only.
+- Outbound routes: istiod makes those of the explicit proxy for port 0, with clusters `outbound|0|…` that do not
+  exist wherever a VirtualService names no port. Its route configurations of single ports are compared with those that
+  we make for the comparison, and the routes of our explicit proxy with ours of single ports.
 - Outbound TCP: the listener has istiod's name; its address is the one given to the workload for it.
 - virtualOutbound (15001) is where iptables leads to.
 """
@@ -20,6 +25,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from tests.conformance.forms import is_destination_kept, older, without_destination
+
 Resource = dict[str, Any]
 Shape = dict[str, Any]
 """What is compared, by kind and name: "clusters/outbound|80||a.default.svc.cluster.local", "inbound/8080"."""
@@ -28,6 +35,7 @@ PROXY_PORT = 15001
 MESH = {"proxyHttpPort": PROXY_PORT}
 """The mesh configuration with which istiod builds the explicit proxy."""
 
+_PROXY_ROUTES = "routes/http_proxy"
 _HCM = "envoy.filters.network.http_connection_manager"
 _DROPPED = frozenset({"eds_config", "config_source", "sds_config", "access_log"})
 _METADATA = frozenset({"peer", "destination"})
@@ -72,13 +80,38 @@ def shape_of_theirs(resources: Mapping[str, Iterable[Resource]], *, gateway: boo
 def comparable(ours: Shape, theirs: Shape, declared: Iterable[int]) -> tuple[Shape, Shape]:
     """Both without what the other has no counterpart of.
 
-    These are istiod's routes of single ports where ours has none, as the explicit proxy routes all ports, and
-    our inbound side of `declared` ports that no Service targets: istiod leaves these to InboundPassthroughCluster.
+    These are the routes of both explicit proxies (see `routes_of_ports`), our routes of ports that no Service has,
+    and our inbound side of `declared` ports that no Service targets, which istiod leaves to InboundPassthroughCluster.
     """
     alone = {f"inbound/{port}" for port in declared} | {f"clusters/inbound|{port}||" for port in declared}
-    mine = {name: item for name, item in ours.items() if name not in alone or name in theirs}
-    kept = {name: item for name, item in theirs.items() if not _is_port_route(name) or name in ours}
-    return mine, kept
+    mine = {
+        name: item
+        for name, item in ours.items()
+        if name != _PROXY_ROUTES and (name in theirs or not (name in alone or _is_port_route(name)))
+    }
+    other = {name: item for name, item in theirs.items() if name != _PROXY_ROUTES}
+    for name, item in theirs.items():
+        if name.startswith("clusters/") and name in mine and is_destination_kept(item):
+            mine[name], other[name] = without_destination(mine[name], item)
+            mine.pop(f"endpoints/{item['name']}", None)
+    return mine, other
+
+
+def routes_of_ports(ours: Shape) -> tuple[Shape, Shape]:
+    """The routes of our explicit proxy, and the same put together from our route configurations of single ports."""
+    proxy = ours.get(_PROXY_ROUTES, {"virtual_hosts": []})
+    tables = {name: item for name, item in ours.items() if _is_port_route(name)}
+    hosts = {host["name"]: host for table in tables.values() for host in table["virtual_hosts"]}
+    there = {host["name"]: _portless(host) for host in proxy["virtual_hosts"]}
+    expected = {name: _portless(host) for name, host in hosts.items()}
+    return {_PROXY_ROUTES: there}, {_PROXY_ROUTES: expected}
+
+
+def _portless(host: Resource) -> Resource:
+    """A virtual host with its domains as they are without ports."""
+    port = host["name"].rpartition(":")[2]
+    domains = {domain.removesuffix(f":{port}") for domain in host["domains"]}
+    return {**host, "domains": sorted(domains)}
 
 
 def _is_port_route(name: str) -> bool:
@@ -87,7 +120,7 @@ def _is_port_route(name: str) -> bool:
 
 
 def _common(resources: Mapping[str, Iterable[Resource]]) -> Iterator[tuple[str, Any]]:
-    for cluster in map(_plain, resources["clusters"]):
+    for cluster in map(older, map(_plain, resources["clusters"])):
         inbound = cluster["name"].startswith("inbound|")
         kept = {key: value for key, value in cluster.items() if not (inbound and key in _WAYS_TO_PROGRAM)}
         yield f"clusters/{cluster['name']}", kept
