@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tests.conformance.forms import is_destination_kept, older, without_destination
+from tests.conformance.forms import is_destination_kept, older, own_listener, without_destination
 
 Resource = dict[str, Any]
 Shape = dict[str, Any]
@@ -44,11 +44,14 @@ _FILTERS = frozenset({"envoy.filters.http.header_to_metadata"})
 _CAPTURE_CLUSTERS = frozenset({"InboundPassthroughCluster"})
 _CAPTURE_LISTENERS = frozenset({"virtualOutbound"})
 _WAYS_TO_PROGRAM = ("type", "lb_policy", "load_assignment", "upstream_bind_config", "cleanup_interval")
-_PLACE = ("address", "bind_to_port", "listener_filters", "continue_on_listener_filters_timeout")
+_PLACE = ("name", "address", "bind_to_port")
 
 
-def shape_of_ours(resources: Mapping[str, Iterable[Resource]], pod: str) -> Shape:
-    """The resources of one of our proxies, at the address `pod`, by kind and in istiod's notation."""
+def shape_of_ours(resources: Mapping[str, Iterable[Resource]], pod: str, given: Mapping[int, str]) -> Shape:
+    """The resources, in istiod's notation, of our proxy at the address `pod`, by kind.
+
+    `given` is the "host:port" of TCP Services by the port that their listener has.
+    """
     made = dict(_common(resources))
     for listener in map(_plain, resources["listeners"]):
         name, port = listener["name"], listener["address"]["socket_address"]["port_value"]
@@ -57,12 +60,18 @@ def shape_of_ours(resources: Mapping[str, Iterable[Resource]], pod: str) -> Shap
         elif name == f"{pod}_{PROXY_PORT}":
             made["listeners/http_proxy"] = _placeless(listener)
         else:
-            made[f"listeners/{name}"] = _placeless(listener)
+            place = given.get(port)
+            made[f"listeners/{place or name}"] = _placeless(listener, place)
     return made
 
 
-def shape_of_theirs(resources: Mapping[str, Iterable[Resource]], *, gateway: bool = False) -> Shape:
-    """The resources of one of istiod's proxies, by kind."""
+def shape_of_theirs(
+    resources: Mapping[str, Iterable[Resource]], places: Mapping[str, Iterable[str]], *, gateway: bool = False
+) -> Shape:
+    """The resources of one of istiod's proxies, by kind; `places` are the "host:port" for names of TCP listeners.
+
+    A headless Service has a listener for each of its pods; the first one is compared.
+    """
     made = {
         name: item for name, item in _common(resources) if name.partition("/")[2] not in _CAPTURE_CLUSTERS
     }
@@ -72,6 +81,9 @@ def shape_of_theirs(resources: Mapping[str, Iterable[Resource]], *, gateway: boo
             made |= _inbound(listener["filter_chains"])
         elif name == f"127.0.0.1_{PROXY_PORT}":
             made["listeners/http_proxy"] = _placeless(listener)
+        elif name in places:
+            for place in places[name]:
+                made.setdefault(f"listeners/{place}", _placeless(listener, place))
         elif gateway or not (name in _CAPTURE_LISTENERS or _is_http(listener)):
             made[f"listeners/{name}"] = _placeless(listener)
     return made
@@ -120,7 +132,7 @@ def _is_port_route(name: str) -> bool:
 
 
 def _common(resources: Mapping[str, Iterable[Resource]]) -> Iterator[tuple[str, Any]]:
-    for cluster in map(older, map(_plain, resources["clusters"])):
+    for cluster in map(_plain, resources["clusters"]):
         inbound = cluster["name"].startswith("inbound|")
         kept = {key: value for key, value in cluster.items() if not (inbound and key in _WAYS_TO_PROGRAM)}
         yield f"clusters/{cluster['name']}", kept
@@ -131,12 +143,16 @@ def _common(resources: Mapping[str, Iterable[Resource]]) -> Iterator[tuple[str, 
 
 
 def _plain(value: Any) -> Any:
-    """`value` without config sources and what our metrics need."""
+    """`value` without config sources and what our metrics need, in Envoy's older forms."""
+    return older(_stripped(value))
+
+
+def _stripped(value: Any) -> Any:
     if isinstance(value, list):
-        return [_plain(item) for item in value if not _is_telemetry(item)]
+        return [_stripped(item) for item in value if not _is_telemetry(item)]
     if not isinstance(value, dict):
         return value
-    made = {key: _plain(item) for key, item in value.items() if key not in _DROPPED}
+    made = {key: _stripped(item) for key, item in value.items() if key not in _DROPPED}
     if "filter_metadata" in made:
         kept = {key: item for key, item in made["filter_metadata"].items() if key not in _METADATA}
         made["filter_metadata"] = kept
@@ -157,9 +173,10 @@ def _is_telemetry(item: Any) -> bool:
     return item.get("name") in _FILTERS or (isinstance(header, dict) and header.get("key") in _HEADERS)
 
 
-def _placeless(listener: Resource) -> Resource:
-    kept = {key: value for key, value in listener.items() if key not in _PLACE}
-    return kept | {"name": "http_proxy"} if listener["name"].endswith(f"_{PROXY_PORT}") else kept
+def _placeless(listener: Resource, place: str | None = None) -> Resource:
+    """`listener` without its address; what it has for the host of `place` where it is a TCP listener."""
+    made = {key: value for key, value in listener.items() if key not in _PLACE}
+    return own_listener(made, place.rpartition(":")[0]) if place else made
 
 
 def _is_http(listener: Resource) -> bool:
@@ -172,7 +189,7 @@ def _inbound(chains: Iterable[Resource]) -> Shape:
     ports: dict[int, list[Resource]] = {}
     for chain in chains:
         match = chain.get("filter_chain_match", {})
-        if "destination_port" in match and match["destination_port"] != 15006:
+        if "destination_port" in match and not chain["name"].startswith("virtualInbound"):
             rest = {key: value for key, value in match.items() if key != "destination_port"}
             ports.setdefault(match["destination_port"], []).append({**chain, "filter_chain_match": rest})
     return {f"inbound/{port}": _chains(of_port) for port, of_port in ports.items()}

@@ -73,10 +73,14 @@ def _of_proxy(
         for container in pod["spec"]["containers"]
         for port in container.get("ports", ())
     ]
-    shape = shape_of_ours(written, pod["status"]["podIP"])
-    one, other = comparable(
-        shape, shape_of_theirs(theirs.proxies[asked.key], gateway=asked.gateway), declared
-    )
+    tcp = mine.tcp[asked.key]
+    shape = shape_of_ours(written, pod["status"]["podIP"], {item.given: item.place for item in tcp})
+    places: dict[str, list[str]] = {}
+    for item in tcp:
+        for name in item.names:
+            places.setdefault(name, []).append(item.place)
+    its = shape_of_theirs(theirs.proxies[asked.key], places, gateway=asked.gateway)
+    one, other = comparable(shape, its, declared)
     if not asked.gateway:
         proxy, ports = routes_of_ports(shape)
         one, other = {**one, **proxy}, {**other, **ports}
