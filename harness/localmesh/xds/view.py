@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+from harness.localmesh.kinds.istio.virtualservice import L4Match, Match, TlsMatch
 from harness.localmesh.xds import authn
 from harness.localmesh.xds.given import given_ports
 from harness.localmesh.xds.memo import Memo
@@ -17,6 +18,7 @@ from harness.localmesh.xds.model import (
     ROOT_NAMESPACE,
     AuthorizationPolicy,
     Credential,
+    DestinationRule,
     Endpoint,
     EnvoyFilter,
     Gateway,
@@ -55,8 +57,16 @@ class Views:
         self.memo.turn()
         self.registry = self.memo(_Registry, mesh.services, mesh.service_entries)
         self.population = self.memo(Population, mesh.workloads, mesh.workload_entries)
-        self.virtual_services: VirtualServices = self.memo(virtual_services, mesh.virtual_services)
+        self.virtual_services: VirtualServices = self.memo(virtual_services, self.memo, mesh.virtual_services)
         self.rules = self.memo(Rules, mesh.destination_rules)
+        self.shared: dict[Any, tuple[Any, Scope]] = {}
+
+    @cached_property
+    def labels_asked(self) -> frozenset[str]:
+        """The labels of proxies that a VirtualService's match or a DestinationRule's workloadSelector asks for."""
+        rules = self.memo(_labels_asked, self.virtual_services)
+        policies = self.memo(_labels_selected, self.mesh.destination_rules)
+        return rules | policies
 
     def of(self, proxy: Proxy) -> View:
         """What `proxy` sees."""
@@ -80,6 +90,20 @@ class View:
     def memo(self, make: Callable[..., T], *arguments: Any) -> T:
         """`make(*arguments)`, remembered for as long as the arguments are the same objects; see `Memo`."""
         return self._views.memo(make, *arguments)
+
+    def shared(self, make: Callable[[View], T]) -> T:
+        """`make(self)`, made once for this state of the mesh and all proxies to which it is the same.
+
+        These are the ones of the same namespace and scope that agree in the labels rules ask for: `make` may look at
+        the Services, VirtualServices and DestinationRules they see, at `namespace` and those labels, at nothing else.
+        """
+        views, labels = self._views, self.workload.labels
+        asked = frozenset(item for item in labels.items() if item[0] in views.labels_asked)
+        key = (make, id(self.scope), self.proxy.gateway, self.namespace, asked)
+        if key not in views.shared:
+            views.shared[key] = (make(self), self.scope)  # kept, so that no other scope can get its id
+        made: T = views.shared[key][0]
+        return made
 
     @cached_property
     def scope(self) -> Scope:
@@ -234,6 +258,20 @@ class _Registry:
     def same_host(self, service: Service) -> Sequence[Service]:
         """The Services of that host, namespace and registry."""
         return self._same.get((service.host, service.namespace, service.kubernetes), (service,))
+
+
+def _labels_asked(rules: VirtualServices) -> frozenset[str]:
+    matches: list[Match | L4Match | TlsMatch] = []
+    for rule, _ in rules.exported:
+        matches += (match for route in rule.spec.http for match in route.match)
+        matches += (match for route in rule.spec.tcp for match in route.match)
+        matches += (match for route in rule.spec.tls for match in route.match)
+    return frozenset(key for match in matches for key in match.source_labels)
+
+
+def _labels_selected(rules: Sequence[DestinationRule]) -> frozenset[str]:
+    selectors = [rule.spec.workload_selector for rule in rules if rule.spec.workload_selector is not None]
+    return frozenset(key for selector in selectors for key in selector.match_labels)
 
 
 def _visible(registry: _Registry, namespace: str) -> tuple[Service, ...]:
