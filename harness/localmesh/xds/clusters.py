@@ -54,7 +54,7 @@ _NONE: tuple[Endpoint, ...] = ()
 
 def clusters(view: View) -> dict[str, Resource]:
     """All clusters of the proxy by name, in istiod's order: outbound ones, those for the unknown, inbound ones."""
-    made = dict(view.alike(_outbound))
+    made = dict(view.shared(_outbound))
     made[names.BLACK_HOLE] = view.memo(_black_hole, view.config.connect_timeout)
     if not view.proxy.gateway:
         made[names.PASSTHROUGH] = view.memo(_passthrough, view.config.connect_timeout)

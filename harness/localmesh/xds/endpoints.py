@@ -27,7 +27,7 @@ _TLS = {"envoy.transport_socket_match": {"tlsMode": "istio"}}
 
 def endpoints(view: View) -> dict[str, Resource]:
     """The load assignment of each outbound EDS cluster, by the cluster's name."""
-    return view.alike(_outbound)
+    return view.shared(_outbound)
 
 
 def _outbound(view: View) -> dict[str, Resource]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+from harness.localmesh.kinds.istio.virtualservice import L4Match, Match, TlsMatch
 from harness.localmesh.xds import authn
 from harness.localmesh.xds.given import given_ports
 from harness.localmesh.xds.memo import Memo
@@ -56,10 +57,15 @@ class Views:
         self.memo.turn()
         self.registry = self.memo(_Registry, mesh.services, mesh.service_entries)
         self.population = self.memo(Population, mesh.workloads, mesh.workload_entries)
-        self.virtual_services: VirtualServices = self.memo(virtual_services, mesh.virtual_services)
+        self.virtual_services: VirtualServices = self.memo(virtual_services, self.memo, mesh.virtual_services)
         self.rules = self.memo(Rules, mesh.destination_rules)
-        self.alike: dict[Any, Any] = {}
         self.found: dict[tuple[int, int], tuple[Service, tuple[Endpoint, ...]]] = {}
+        self.shared: dict[Any, tuple[Any, Scope]] = {}
+
+    @cached_property
+    def labels_asked(self) -> frozenset[str]:
+        """The labels of proxies that VirtualServices ask for, or DestinationRules (selectors, failover priorities)."""
+        return self.memo(_labels_asked, self.virtual_services) | self.rules.asked
 
     def of(self, proxy: Proxy) -> View:
         """What `proxy` sees."""
@@ -94,19 +100,19 @@ class View:
         """`make(*arguments)`, remembered for as long as the arguments are the same objects; see `Memo`."""
         return self._views.memo(make, *arguments)
 
-    def alike(self, make: Callable[[View], T]) -> T:
-        """`make(self)`, made once in this state for all proxies with the same outbound side.
+    def shared(self, make: Callable[[View], T]) -> T:
+        """`make(self)`, made once for this state of the mesh and all proxies to which it is the same.
 
-        These see the same Services, are in the same locality, and carry the labels alike that DestinationRules ask
-        for; `make` must not look at anything else of the proxy. Nobody may change the result.
+        These are the ones of the same namespace, scope and locality that agree in the labels rules ask for: `make`
+        may look at the Services, VirtualServices and DestinationRules they see, at those, at nothing else.
         """
-        labels = augmented(self.workload.labels, self.workload.locality)
-        asked = tuple(labels.get(name) for name in self._views.rules.asked)
-        key = (make, id(self.scope), self.namespace, self.proxy.gateway, self.workload.locality, asked)
-        known = self._views.alike
-        if key not in known:
-            known[key] = make(self)
-        made: T = known[key]
+        views, locality = self._views, self.workload.locality
+        labels = augmented(self.workload.labels, locality)
+        asked = frozenset(item for item in labels.items() if item[0] in views.labels_asked)
+        key = (make, id(self.scope), self.proxy.gateway, self.namespace, locality, asked)
+        if key not in views.shared:
+            views.shared[key] = (make(self), self.scope)  # kept, so that no other scope can get its id
+        made: T = views.shared[key][0]
         return made
 
     @cached_property
@@ -259,6 +265,15 @@ class _Registry:
     def same_host(self, service: Service) -> Sequence[Service]:
         """The Services of that host, namespace and registry."""
         return self._same.get((service.host, service.namespace, service.kubernetes), (service,))
+
+
+def _labels_asked(rules: VirtualServices) -> frozenset[str]:
+    matches: list[Match | L4Match | TlsMatch] = []
+    for rule, _ in rules.exported:
+        matches += (match for route in rule.spec.http for match in route.match)
+        matches += (match for route in rule.spec.tcp for match in route.match)
+        matches += (match for route in rule.spec.tls for match in route.match)
+    return frozenset(key for match in matches for key in match.source_labels)
 
 
 def _visible(registry: _Registry, namespace: str) -> tuple[Service, ...]:
