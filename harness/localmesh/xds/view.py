@@ -65,7 +65,7 @@ class Views:
     @cached_property
     def labels_asked(self) -> frozenset[str]:
         """The labels of proxies that a VirtualService's match or a DestinationRule asks for."""
-        return self.memo(_labels_asked, self.virtual_services) | frozenset(self.rules.asked)
+        return self.memo(_labels_asked, self.virtual_services) | self.rules.asked
 
     @property
     def given(self) -> Mapping[tuple[str, int], int]:
