@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install run test check bench clean
+.PHONY: help install run test check bench conformance clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -29,5 +29,11 @@ check: install  ## lint, types, dependency direction
 bench: install  ## the figures of the local mesh
 	@python -P tests/bench.py
 
+CASES := 2000
+SEED :=
+conformance: install  ## our translation against istiod's own, on CASES=2000 generated cases (SEED= repeats a run)
+	@scripts/istiod-translate
+	@python -m tests.conformance --cases $(CASES) $(if $(SEED),--seed $(SEED))
+
 clean:  ## removes what make made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

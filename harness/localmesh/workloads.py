@@ -19,11 +19,15 @@ from harness.localmesh.objects import ALPHABET
 HASH_LABEL = "pod-template-hash"
 
 
-def owned_by(owner: Manifest, objects: Iterable[Manifest]) -> list[Manifest]:
-    """The objects whose controller is `owner`, oldest first."""
-    uid = owner["metadata"]["uid"]
-    mine = [item for item in objects if _controller(item) == uid]
-    return sorted(mine, key=lambda item: (item["metadata"]["creationTimestamp"], item["metadata"]["name"]))
+def by_controller(objects: Iterable[Manifest]) -> dict[str, list[Manifest]]:
+    """The objects that have a controller, by its UID, oldest first."""
+    found: dict[str, list[Manifest]] = {}
+    for item in objects:
+        if uid := _controller(item):
+            found.setdefault(uid, []).append(item)
+    for items in found.values():
+        items.sort(key=lambda item: (item["metadata"]["creationTimestamp"], item["metadata"]["name"]))
+    return found
 
 
 def owner_reference(owner: Manifest) -> Manifest:

@@ -1,5 +1,7 @@
-"""Clusters (CDS): for each Service port and subset, for each port of the workload's own program, and istiod's two
-for what the mesh does not know.
+"""Clusters (CDS) of a proxy.
+
+There is one for each Service port and each subset of it, one for each port of the workload's own program, and
+istiod's two for what the mesh does not know.
 
 Differences from istiod, whose reason is that traffic is not captured but comes by an explicit proxy, which knows
 host and port of a request and no original destination:
@@ -52,9 +54,7 @@ _NONE: tuple[Endpoint, ...] = ()
 
 def clusters(view: View) -> dict[str, Resource]:
     """All clusters of the proxy by name, in istiod's order: outbound ones, those for the unknown, inbound ones."""
-    made: dict[str, Resource] = {}
-    for cluster in _outbound(view):
-        made.setdefault(cluster["name"], cluster)
+    made = dict(view.shared(_outbound))
     made[names.BLACK_HOLE] = view.memo(_black_hole, view.config.connect_timeout)
     if not view.proxy.gateway:
         made[names.PASSTHROUGH] = view.memo(_passthrough, view.config.connect_timeout)
@@ -63,7 +63,9 @@ def clusters(view: View) -> dict[str, Resource]:
     return made
 
 
-def _outbound(view: View) -> Iterator[Resource]:
+def _outbound(view: View) -> dict[str, Resource]:
+    """Of several clusters of one name the first, as in istiod."""
+    made: dict[str, Resource] = {}
     gateway, config = view.proxy.gateway, view.config
     for service in view.services:
         rule = view.destination_rule(service)
@@ -76,9 +78,11 @@ def _outbound(view: View) -> Iterator[Resource]:
             if service.resolution in ("DNS", "DNS_ROUND_ROBIN"):
                 client = whereabouts(view.proxy, rule, port, by_mesh=config.locality_enabled)
             members = found if wanted else _NONE
-            yield from view.memo(
+            for cluster in view.memo(
                 _of_port, service, port, rule, config, gateway, mode, identities, members, *client
-            )
+            ):
+                made.setdefault(cluster["name"], cluster)
+    return made
 
 
 def _identities(service: Service, *by_port: Sequence[Endpoint]) -> frozenset[str]:
@@ -129,12 +133,12 @@ class _Upstream:
         return self.rule.spec.traffic_policy if self.rule else None
 
 
-def _of_port(
+def _of_port(  # noqa: PLR0917 - the memory knows arguments by their place
     service: Service,
     port: ServicePort,
     rule: Rule | None,
     config: MeshConfig,
-    gateway: bool,  # noqa: FBT001 - the memory knows arguments by their place
+    gateway: bool,
     mode: str,
     identities: frozenset[str],
     found: tuple[Endpoint, ...],
@@ -168,7 +172,7 @@ def _hosts(upstream: _Upstream, found: Sequence[Endpoint], client: tuple[str, st
         [standing_in(service, port)] if keeps_address(service, gateway=upstream.gateway) else found,
         None if kept else upstream.subset,
         upstream.policy,
-        client,
+        client=client,
         mode=endpoint_tls_mode(rule, port.number, upstream.subset),
         by_mesh=upstream.config.locality_enabled,
     )

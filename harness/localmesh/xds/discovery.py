@@ -51,8 +51,8 @@ def dns_fields(
     found: Sequence[Endpoint],
     subset: Subset | None,
     policy: TrafficPolicy,
-    client: tuple[str, str],
     *,
+    client: tuple[str, str],
     mode: str,
     by_mesh: bool,
 ) -> Resource | None:

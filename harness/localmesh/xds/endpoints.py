@@ -27,6 +27,10 @@ _TLS = {"envoy.transport_socket_match": {"tlsMode": "istio"}}
 
 def endpoints(view: View) -> dict[str, Resource]:
     """The load assignment of each outbound EDS cluster, by the cluster's name."""
+    return view.shared(_outbound)
+
+
+def _outbound(view: View) -> dict[str, Resource]:
     made: dict[str, Resource] = {}
     by_mesh = view.config.locality_enabled
     for service in view.services:
@@ -57,9 +61,11 @@ def whereabouts(proxy: Proxy, rule: Rule | None, port: ServicePort, *, by_mesh: 
 
     Most clients have the same answer, and so share what is worked out from it.
     """
+    if rule is None:
+        return "", ""
     labels: dict[str, str] = {}
     counts = False
-    for subset in (None, *(rule.spec.subsets if rule else ())):
+    for subset in (None, *rule.spec.subsets):
         policy = policy_for(rule, port.number, subset)
         setting = locality_setting(policy, by_mesh=by_mesh)
         if setting is None or not matters(setting, detecting=policy.outlier_detection is not None):
@@ -103,7 +109,7 @@ def assignment(name: str, groups: Iterable[Group], mode: str) -> Resource:
     return {"cluster_name": name, "endpoints": [_locality(group, mode) for group in groups]}
 
 
-def _assignments(
+def _assignments(  # noqa: PLR0917 - the memory knows arguments by their place
     service: Service,
     port: ServicePort,
     rule: Rule | None,

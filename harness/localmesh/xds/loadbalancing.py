@@ -33,8 +33,7 @@ def balancing_fields(
     Envoy's panic mode is off unless `minHealthPercent` asks for it: pods that are not ready are sent as unhealthy
     ones (PILOT_AUTO_SEND_UNHEALTHY_ENDPOINTS), which a panic would give requests to.
 
-    Args:
-        chooses: False where the kind of cluster leaves no choice.
+    `chooses` is False where the kind of cluster leaves no choice.
     """
     detection = policy.outlier_detection
     percent = detection.min_health_percent if detection else 0

@@ -62,8 +62,7 @@ def balanced(
 ) -> tuple[Group, ...]:
     """`groups` as a client at `client` with `labels` (see `services.augmented`) is to use them.
 
-    Args:
-        detecting: whether there is outlier detection.
+    `detecting` is whether there is outlier detection.
     """
     if setting is None or not matters(setting, detecting=detecting):
         return tuple(groups)
@@ -145,8 +144,7 @@ def _wanted(item: str, labels: Mapping[str, str]) -> tuple[str, str]:
 def _mismatch(labels: Mapping[str, str], wanted: Sequence[tuple[str, str]], *, networked: bool) -> int:
     """0 when all agree, else the more the earlier a label differs.
 
-    Args:
-        networked: the first label is the network: another one is farther than anything in one's own.
+    `networked` says that the first label is the network: another one is farther than anything in one's own.
     """
     away = 0
     for index, (name, value) in enumerate(wanted):

@@ -80,8 +80,7 @@ def _tls_mode(policy: TrafficPolicy | None, port: int) -> str:
 def locality_setting(policy: TrafficPolicy, *, by_mesh: bool) -> LocalityLbSetting | None:
     """The locality setting in force; None when locality plays no part.
 
-    Args:
-        by_mesh: whether the mesh has locality balancing on where the rule says nothing of it (Istio: yes).
+    `by_mesh` is whether the mesh has locality balancing on where the rule says nothing of it (Istio: yes).
     """
     own = policy.load_balancer.locality_lb_setting if policy.load_balancer else None
     if own is not None:

@@ -84,8 +84,7 @@ def _keepalive(tcp: TcpPool) -> Resource:
 def protocol_options(pool: ConnectionPool | None, spoken: Protocol, automatic: Resource) -> Resource:
     """The cluster's `typed_extension_protocol_options`, or nothing where all is default.
 
-    Args:
-        automatic: `auto_sni` and `auto_san_validation`, where TLS wants them.
+    `automatic` are `auto_sni` and `auto_san_validation`, where TLS wants them.
     """
     http = (pool and pool.http) or HttpPool()
     common = _common((pool and pool.tcp) or TcpPool(), http)

@@ -170,7 +170,8 @@ def _selected(
     for item in chosen:
         if isinstance(item, Workload):
             number = target_port(port, item)
-            if number is not None:
+            # Of pods that are not ready, istiod tells Kubernetes Services only.
+            if number is not None and (service.kubernetes or (item.ready and not item.terminating)):
                 found.append(_pod(item, number, policies, service))
         elif isinstance(item, WorkloadEntry) and (
             service.resolution != "CLIENT_SIDE" or is_ip(item.spec.address)

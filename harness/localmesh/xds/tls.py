@@ -61,8 +61,7 @@ def client_sockets(tls: Tls | None, peer: Peer, *, by_endpoint: bool = True) -> 
 
     Auto mTLS chooses by endpoint: mTLS where its metadata says tlsMode istio, plaintext elsewhere.
 
-    Args:
-        by_endpoint: False where the client chooses the address, and auto mTLS is for all of them or for none.
+    `by_endpoint` is False where the client chooses the address, and auto mTLS is for all of them or for none.
     """
     if tls is not None:
         socket = _asked_for(tls, peer)

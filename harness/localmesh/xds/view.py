@@ -18,7 +18,6 @@ from harness.localmesh.xds.model import (
     ROOT_NAMESPACE,
     AuthorizationPolicy,
     Credential,
-    DestinationRule,
     Endpoint,
     EnvoyFilter,
     Gateway,
@@ -36,6 +35,7 @@ from harness.localmesh.xds.rules import Rule, Rules, chosen
 from harness.localmesh.xds.scope import Egress, Scope, gateway_scope, sidecar_for, sidecar_scope
 from harness.localmesh.xds.services import (
     Population,
+    augmented,
     by_age,
     endpoints,
     entry_services,
@@ -60,17 +60,26 @@ class Views:
         self.virtual_services: VirtualServices = self.memo(virtual_services, self.memo, mesh.virtual_services)
         self.rules = self.memo(Rules, mesh.destination_rules)
         self.shared: dict[Any, tuple[Any, Scope]] = {}
+        self.found: dict[tuple[int, int], tuple[Service, tuple[Endpoint, ...]]] = {}
 
     @cached_property
     def labels_asked(self) -> frozenset[str]:
-        """The labels of proxies that a VirtualService's match or a DestinationRule's workloadSelector asks for."""
-        rules = self.memo(_labels_asked, self.virtual_services)
-        policies = self.memo(_labels_selected, self.mesh.destination_rules)
-        return rules | policies
+        """The labels of proxies that a VirtualService's match or a DestinationRule asks for."""
+        return self.memo(_labels_asked, self.virtual_services) | frozenset(self.rules.asked)
 
     def of(self, proxy: Proxy) -> View:
         """What `proxy` sees."""
         return View(self, proxy)
+
+    def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
+        """The endpoints of `port` of all Services of the host of `service`."""
+        made: tuple[Endpoint, ...] = ()
+        for one in self.registry.same_host(service):
+            own = one.port(port.number)
+            if own is not None:
+                found = endpoints(self.memo, self.mesh, self.population, one, own)
+                made = self.memo(_joined, made, found) if made else found
+        return made
 
 
 class View:
@@ -94,12 +103,14 @@ class View:
     def shared(self, make: Callable[[View], T]) -> T:
         """`make(self)`, made once for this state of the mesh and all proxies to which it is the same.
 
-        These are the ones of the same namespace and scope that agree in the labels rules ask for: `make` may look at
-        the Services, VirtualServices and DestinationRules they see, at `namespace` and those labels, at nothing else.
+        These are the ones of the same namespace, scope and locality that agree in the labels rules ask for: `make`
+        may look at the Services, VirtualServices and DestinationRules they see and at these, at nothing else of the
+        proxy. Nobody may change the result.
         """
-        views, labels = self._views, self.workload.labels
+        views, workload = self._views, self.workload
+        labels = augmented(workload.labels, workload.locality)
         asked = frozenset(item for item in labels.items() if item[0] in views.labels_asked)
-        key = (make, id(self.scope), self.proxy.gateway, self.namespace, asked)
+        key = (make, id(self.scope), self.proxy.gateway, self.namespace, workload.locality, asked)
         if key not in views.shared:
             views.shared[key] = (make(self), self.scope)  # kept, so that no other scope can get its id
         made: T = views.shared[key][0]
@@ -136,14 +147,11 @@ class View:
 
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
         """Where `port` of `service` is served, ready or not: the endpoints of all Services of its host."""
-        views = self._views
-        made: tuple[Endpoint, ...] = ()
-        for one in views.registry.same_host(service):
-            own = one.port(port.number)
-            if own is not None:
-                found = endpoints(views.memo, views.mesh, views.population, one, own)
-                made = self.memo(_joined, made, found) if made else found
-        return made
+        found = self._views.found
+        key = (id(service), port.number)
+        if key not in found:
+            found[key] = (service, self._views.endpoints(service, port))
+        return found[key][1]
 
     def destination_rule(self, service: Service, *, inbound: bool = False) -> Rule | None:
         """The DestinationRules for `service`, merged; `inbound` disregards those with a workloadSelector."""
@@ -267,15 +275,6 @@ def _labels_asked(rules: VirtualServices) -> frozenset[str]:
         matches += (match for route in rule.spec.tcp for match in route.match)
         matches += (match for route in rule.spec.tls for match in route.match)
     return frozenset(key for match in matches for key in match.source_labels)
-
-
-def _labels_selected(rules: Sequence[DestinationRule]) -> frozenset[str]:
-    selectors = [rule.spec.workload_selector for rule in rules if rule.spec.workload_selector is not None]
-    return frozenset(key for selector in selectors for key in selector.match_labels)
-
-
-def _visible(registry: _Registry, namespace: str) -> tuple[Service, ...]:
-    return registry.visible(namespace)
 
 
 def _gateway_scope(registry: _Registry, namespace: str) -> Scope:

@@ -1,0 +1,29 @@
+"""The differences from istiod that are meant, each with its reason; everything else is a failure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tests.conformance.compare import Difference
+
+
+@dataclass(frozen=True)
+class Known:
+    """A difference that is meant: `path` is a pattern for the whole path of a field."""
+
+    path: re.Pattern[str]
+    reason: str
+
+
+KNOWN: tuple[Known, ...] = (
+    Known(
+        re.compile(r"routes/.*\.route\.max_grpc_timeout"),
+        "deprecated: Envoy warns of it, and it says no more than that there is no limit",
+    ),
+)
+
+
+def reason(difference: Difference) -> str | None:
+    """Why `difference` is known, or None when it is not."""
+    return next((known.reason for known in KNOWN if known.path.fullmatch(difference.path)), None)

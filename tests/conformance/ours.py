@@ -1,0 +1,107 @@
+"""Our own answer to a case: the objects through admission, then through the translation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import yaml
+
+from harness.localmesh.api.resources import RESOURCES, Resource
+from harness.localmesh.errors import Refused
+from harness.localmesh.kinds.admission import admit
+from harness.localmesh.store import Store
+from harness.localmesh.world import World
+from harness.localmesh.xds.model import Mesh, Proxy
+from harness.localmesh.xds.snapshot import translated
+from harness.localmesh.xds.view import Views
+from harness.localmesh.xds.virtualhosts import port_routes
+from tests.conformance.case import Asked, Case, Manifest
+
+Resources = Mapping[str, Mapping[str, Any]]
+"""Resources of one proxy by kind ("clusters", "endpoints", "listeners", "routes") and name, with their `@type`."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What we say to a case: each proxy's resources by its key, and why objects were refused, by their names."""
+
+    proxies: Mapping[str, Resources]
+    refused: Mapping[str, str]
+
+
+def translate(case: Case) -> Answer:
+    """Our answer to `case`; what admission refuses is not part of the translation."""
+    taken, refused = admitted([*case.manifests, *_settings(case.mesh)])
+    mesh = World(cast(Store, _Objects(taken))).mesh()
+    proxies = {asked.key: _snapshot(mesh, case, asked) for asked in case.proxies}
+    return Answer(proxies, refused)
+
+
+def admitted(manifests: Iterable[Manifest]) -> tuple[list[Manifest], dict[str, str]]:
+    """The manifests with their defaults that admission lets pass, and why it refuses the others."""
+    taken, refused = [], {}
+    for manifest in manifests:
+        resource = _SERVED.get(manifest["kind"])
+        metadata = manifest["metadata"]
+        name = f"{manifest['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
+        if resource is None:
+            if manifest["kind"] not in _UNREAD:
+                refused[name] = "the API does not serve this kind"
+            continue
+        try:
+            made = admit("CREATE", resource, {**manifest, "apiVersion": resource.api_version}, None)
+        except Refused as why:
+            refused[name] = why.message
+        else:
+            made = {**made, "metadata": {"uid": name, **made["metadata"]}}
+            taken.append({**made, "status": manifest["status"]} if "status" in manifest else made)
+    return taken, refused
+
+
+_SERVED = {resource.kind: resource for resource in RESOURCES}
+_UNREAD = frozenset({"EndpointSlice"})
+"""What the controllers make, and the translation works out for itself."""
+
+
+class _Objects:
+    """The objects of a case where the translation looks for them: as much of a store as it reads."""
+
+    def __init__(self, manifests: Iterable[Manifest]) -> None:
+        self._manifests = list(manifests)
+
+    revision = 1
+
+    def list(self, resource: Resource, namespace: str = "") -> tuple[Manifest, ...]:
+        """As `Store.list`."""
+        return tuple(
+            item
+            for item in self._manifests
+            if item["kind"] == resource.kind and namespace in ("", item["metadata"].get("namespace"))
+        )
+
+
+def _settings(mesh: Mapping[str, Any]) -> list[Manifest]:
+    """The ConfigMap that holds the mesh configuration."""
+    metadata = {"name": "istio", "namespace": "istio-system", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    data = {"mesh": yaml.safe_dump(dict(mesh))}
+    return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}] if mesh else []
+
+
+def _snapshot(mesh: Mesh, case: Case, asked: Asked) -> Resources:
+    address = case.pod(asked)["status"]["podIP"]
+    workload = next(item for item in mesh.workloads if item.ip == address)
+    view = Views(mesh).of(Proxy(workload, {}, workload.ip, asked.gateway))
+    made = translated(view)
+    routes = dict(made.routes)
+    if not asked.gateway:
+        ports = {port.number for service in view.services for port in service.ports if port.is_http}
+        for port in sorted(ports):
+            routes[str(port)] = port_routes(view, port)
+    return {
+        "clusters": made.clusters,
+        "endpoints": made.endpoints,
+        "listeners": made.listeners,
+        "routes": routes,
+    }
