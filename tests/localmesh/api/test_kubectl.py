@@ -126,7 +126,7 @@ def test_pods_are_watched_as_tables(kubectl, cluster, tmp_path):
             'unknown field "spec.containers[0].stdin"',
         ),
         (POD.replace("kind: Pod", "kind: Podd"), 'no matches for kind "Podd" in version "v1"'),
-        (VIRTUAL_SERVICE + "  tls: []\n", 'The VirtualService "reviews" is invalid: spec.tls: '),
+        (VIRTUAL_SERVICE + "  color: red\n", 'The VirtualService "reviews" is invalid: spec.color: '),
         (VIRTUAL_SERVICE.replace("{name", "{namespace: nowhere, name"), 'namespaces "nowhere" not found'),
         (
             DEPLOYMENT.replace("matchLabels: {app", "matchLabels: {x"),

@@ -71,7 +71,7 @@ def test_health_is_open(ask):
         ("GET", "/api/v1/nothings", None, 404, "NotFound"),
         ("GET", "/apis/apps/v2/deployments", None, 404, "NotFound"),
         ("GET", "/api/v1/pods/a", None, 404, "NotFound"),
-        ("GET", "/api/v1/namespaces/default/pods/a/exec", None, 404, "NotFound"),
+        ("GET", "/api/v1/namespaces/default/pods/a/exec", None, 403, "Forbidden"),
         ("GET", "/api/v1/namespaces/default/pods/a", None, 404, "NotFound"),
         ("GET", "/", None, 200, None),
         ("POST", "/api/v1/pods", "{}", 405, "MethodNotAllowed"),
