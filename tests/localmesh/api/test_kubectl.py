@@ -123,7 +123,7 @@ def test_pods_are_watched_as_tables(kubectl, cluster, tmp_path):
             'unknown field "spec.containers[0].livenessProbe"',
         ),
         (POD.replace("kind: Pod", "kind: Podd"), 'no matches for kind "Podd" in version "v1"'),
-        (VIRTUAL_SERVICE + "  tls: []\n", 'The VirtualService "reviews" is invalid: spec.tls: '),
+        (VIRTUAL_SERVICE + "  tunnel: []\n", 'The VirtualService "reviews" is invalid: spec.tunnel: '),
         (VIRTUAL_SERVICE.replace("{name", "{namespace: nowhere, name"), 'namespaces "nowhere" not found'),
         (
             DEPLOYMENT.replace("matchLabels: {app", "matchLabels: {x"),

@@ -170,10 +170,10 @@ def test_an_istio_object_is_the_same_in_each_of_its_versions(custom):
 def test_what_the_mesh_does_not_emulate_is_refused_by_name(custom):
     """The field's path is in the Status."""
     body = virtual_service("a")
-    body["spec"]["http"][0]["mirror"] = {"host": "b"}
+    body["spec"]["http"][0]["fault"] = {"abort": {"http2Error": "CANCEL"}}
     answer = refused(custom.create_namespaced_custom_object, **ISTIO, plural="virtualservices", body=body)
     assert answer.status == 422
-    assert "spec.http[0].mirror" in answer.body
+    assert "spec.http[0].fault.abort.http2Error" in answer.body
 
 
 def test_a_watch_begins_with_what_there_is_and_goes_on_with_changes(core, cluster):
