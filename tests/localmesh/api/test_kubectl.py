@@ -160,3 +160,13 @@ def test_every_served_kind_is_listed_by_discovery(kubectl):
     ]
     assert found["EnvoyFilter"][1] == "networking.istio.io/v1alpha3"
     assert found["Namespace"][-2] == "false"
+
+
+def test_builtin_kinds_are_explained(kubectl):
+    """By the fields that the mesh takes."""
+    told = kubectl("explain", "deployment.spec.strategy.rollingUpdate").stdout
+    assert "maxSurge" in told
+    assert "numbers of pods, or percentages" in told
+    probe = kubectl("explain", "pods.spec.containers.readinessProbe").stdout
+    assert "httpGet" in probe
+    assert "grpc" not in probe
