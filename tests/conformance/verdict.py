@@ -14,7 +14,7 @@ from tests.conformance.compare import Difference, differences
 from tests.conformance.istiod import Answer as Theirs
 from tests.conformance.istiod import Istiod, IstiodError
 from tests.conformance.known import reason
-from tests.conformance.shape import MESH, comparable, routes_of_ports, shape_of_ours, shape_of_theirs
+from tests.conformance.shape import MESH, comparable, routes_of_ports, shape_of_ours, shape_of_theirs, spare
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _of_proxy(
         for name in item.names:
             places.setdefault(name, []).append(item.place)
     its = shape_of_theirs(theirs.proxies[asked.key], places, gateway=asked.gateway)
-    one, other = comparable(shape, its, declared)
+    one, other = comparable(shape, its, spare(declared, [item.place for item in tcp if item.headless]))
     if not asked.gateway:
         proxy, ports = routes_of_ports(shape)
         one, other = {**one, **proxy}, {**other, **ports}
