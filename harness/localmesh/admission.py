@@ -18,7 +18,7 @@ from harness.localmesh.api.resources import (
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.admission import admit
 from harness.localmesh.kinds.defaults import complete
-from harness.localmesh.kinds.istio.meshconfig import is_mesh_config, mesh_config
+from harness.localmesh.kinds.istio.meshconfig import is_mesh_config, mesh_config, pod_proxy_config
 from harness.localmesh.kinds.parse import Manifest, invalid
 from harness.localmesh.store import Admit, Operation, Store
 
@@ -26,8 +26,7 @@ PROXY = "istio-proxy"
 """The name of the sidecar's container, as in Istio."""
 
 PROXY_IMAGE = "docker.io/istio/proxyv2:1.30.3"
-NODE = "local"
-"""The name of the one node."""
+PILOT_IMAGE = "docker.io/istio/pilot:1.30.3"
 
 _INJECT = "sidecar.istio.io/inject"
 
@@ -38,7 +37,7 @@ def guarded_store(block: Block) -> Store:
     def itself() -> Store:
         return store
 
-    store = Store((admit, _settings, _known_images, _cluster_ips(block, itself), _scheduled, _sidecars(itself)))
+    store = Store((admit, _settings, _known_images, _cluster_ips(block, itself), _sidecars(itself)))
     return store
 
 
@@ -74,16 +73,19 @@ def _known_images(operation: Operation, resource: Resource, new: Manifest, old: 
             except Refused as refused:
                 field = refused.field.replace("template.spec.", "") if resource == PODS else refused.field
                 raise invalid(new, field, refused.message.partition(": ")[2]) from None
+        _check_annotations(new, new if resource == PODS else new["spec"]["template"])
     return new
 
 
-def _scheduled(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:
-    """Places a new pod on the one node."""
-    if resource != PODS or operation != "CREATE":
-        return new
-    if new["spec"].get("nodeName", NODE) != NODE:
-        raise invalid(new, "spec.nodeName", f'the local mesh has one node, "{NODE}"; leave the field out')
-    return {**new, "spec": {**new["spec"], "nodeName": NODE}}
+def _check_annotations(manifest: Manifest, pod: Manifest) -> None:
+    """Refuses annotations of a pod or template that its proxy or its programs would not start with."""
+    pod_proxy_config({**manifest, "metadata": {**manifest["metadata"], **(pod.get("metadata") or {})}})
+    annotations = (pod.get("metadata") or {}).get("annotations") or {}
+    for container in pod["spec"]["containers"]:
+        try:
+            images.check_annotations(container["image"], container, annotations)
+        except Refused as refused:
+            raise invalid(manifest, refused.field, refused.message.partition(": ")[2]) from None
 
 
 def _sidecars(store: Callable[[], Store]) -> Admit:

@@ -18,8 +18,7 @@ _AUTHORITY = ("ca.crt", "cacert")
 
 
 def credential(secret: Manifest) -> Credential | None:
-    """The credential in `secret`; None when there is neither a certificate with its key nor an authority in it.
-    """
+    """The credential in `secret`; None when there is neither a certificate with its key nor an authority in it."""
     data = secret.get("data") or {}
     certificate, key, authority = (_first(data, names) for names in (_CERTIFICATE, _KEY, _AUTHORITY))
     if not (certificate and key) and not authority:

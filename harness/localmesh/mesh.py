@@ -19,7 +19,9 @@ from harness.localmesh import addresses, controllers, genesis, programs, scrape
 from harness.localmesh.admission import guarded_store
 from harness.localmesh.api.resources import DEPLOYMENTS, GATEWAYS, PODS, SERVICES, by_kind
 from harness.localmesh.api.server import Server
+from harness.localmesh.asking import accepts
 from harness.localmesh.ca import Authority
+from harness.localmesh.certificates import Certificates
 from harness.localmesh.errors import MeshError
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.kubeconfig import write_kubeconfig
@@ -28,7 +30,6 @@ from harness.localmesh.launch import Addresses
 from harness.localmesh.manifests import load, read
 from harness.localmesh.process import Process
 from harness.localmesh.publisher import Publisher
-from harness.localmesh.sandbox import accepts
 from harness.localmesh.workloads import is_ready
 from harness.localmesh.world import World
 from harness.localmesh.xds.model import ROOT_NAMESPACE, Proxy
@@ -37,6 +38,8 @@ from harness.localmesh.xds.server import ConfigurationServer
 _UP_WITHIN = 60.0
 _POLL = 0.01
 _AFTER_FAILURE = 0.5
+_CERTIFICATE = 86_400.0
+_API_CERTIFICATE = 365 * 86_400.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -49,7 +52,12 @@ class LocalMesh:
         seed: names the pods.
     """
 
-    def __init__(self, directory: Path, announce: Callable[[str], None], seed: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        announce: Callable[[str], None],
+        seed: int = 0,
+    ) -> None:
         self._directory = directory
         self._announce = announce
         self._chance = random.Random(seed)
@@ -59,17 +67,22 @@ class LocalMesh:
         self._store = guarded_store(self._block)
         self._store.subscribe(self._nudge)
         self._stats_token = secrets.token_urlsafe(32)
-        self._authority = Authority()
+        # Not the mesh's own, whose root can be exchanged: the kubeconfig holds this one for good.
+        self._authority = Authority(_API_CERTIFICATE)
+        self._world = World(self._store)
+        self._certificates = Certificates(self._store, _CERTIFICATE, self._chance)
         self._configuration = ConfigurationServer(directory / "xds.sock", self._nudge)
-        self._publisher = Publisher(World(self._store).mesh, self._configuration)
+        self._publisher = Publisher(self._world.mesh, self._configuration)
         self._kubelet = Kubelet(
             store=self._store,
             block=self._block,
-            authority=self._authority,
+            certificates=self._certificates,
             directory=directory / "pods",
             xds_socket=directory / "xds.sock",
             stats_token=self._stats_token,
             gateway_address=self._gateway_address,
+            wake=self._nudge,
+            settings=lambda: self._world.mesh().config,
         )
         self._targets: tuple[Proxy, ...] = ()
         self._prometheus: Process | None = None
@@ -145,18 +158,33 @@ class LocalMesh:
 
     def _turn(self, patience: float | None = None) -> None:
         """One turn of the control loop: every part takes a step, then waits until there is something to do."""
-        controllers.reconcile(self._store, self._chance)
+        next_step = controllers.reconcile(self._store, self._chance)
+        self._certificates.frozen = self._frozen()
+        settings = self._world.mesh().config
+        self._certificates.set_lifetime(settings.certificate_lifetime, settings.certificate_grace)
+        self._certificates.reconcile(self._configuration.behind)
         self._kubelet.reconcile()
         for node, kind in self._configuration.refusals():
             self._kubelet.complain(node, kind)
         self._keep_prometheus()
         proxies = self._kubelet.proxies()
-        self._publisher.push(proxies)
+        if not self._certificates.frozen:
+            self._publisher.push(proxies)
+            self._kubelet.reach(self._publisher.given)
         if proxies != self._targets:
             self._targets = proxies
             scrape.write_targets(self._directory / "prometheus", proxies)
-        waits = [self._kubelet.patience(), self._publisher.patience(), patience]
+        waits = [self._kubelet.patience(), self._certificates.patience(), next_step, patience]
+        if not self._certificates.frozen:
+            waits.append(self._publisher.patience())
         self._sleep(min((wait for wait in waits if wait is not None), default=None))
+
+    def _frozen(self) -> bool:
+        """Whether there is no istiod: the proxies then keep what they have, and certificates are not renewed."""
+        pods = self._store.list(PODS, ROOT_NAMESPACE)
+        return not any(
+            is_ready(pod) for pod in pods if pod["metadata"].get("labels", {}).get("app") == genesis.ISTIOD
+        )
 
     def _keep_prometheus(self) -> None:
         """Starts Prometheus again when it has ended; its data are still there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from harness.localmesh.xds.memo import Memo
@@ -32,17 +32,22 @@ class Publisher:
         self._wanted = Mesh()
         self._pushed: Mesh | None = None
         self._proxies: tuple[Proxy, ...] = ()
+        self.given: Mapping[tuple[str, int], int] = {}
+        """The ports at which sidecars offer TCP Services, by host and port."""
         self._first_change = 0.0
         self._last_change: float | None = None
 
     def push(self, proxies: tuple[Proxy, ...]) -> None:
         """Pushes what has changed since the last push and is due; `proxies` are all Envoys there are."""
         due = self._due_mesh()
-        new = proxies if due is not self._pushed else [proxy for proxy in proxies if proxy not in self._proxies]
+        new = (
+            proxies if due is not self._pushed else [proxy for proxy in proxies if proxy not in self._proxies]
+        )
         gone = {proxy.node for proxy in self._proxies} - {proxy.node for proxy in proxies}
         self._pushed, self._proxies = due, proxies
         if new or gone:
             views = Views(due, self._memo)
+            self.given = views.given
             self._server.publish({proxy.node: translated(views.of(proxy)) for proxy in new}, gone)
 
     def patience(self) -> float | None:

@@ -35,12 +35,12 @@ from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.store import Store
 from harness.localmesh.workloads import HASH_LABEL, is_ready
 from harness.localmesh.xds import model
+from harness.localmesh.xds.authz import dry_run
 from harness.localmesh.xds.services import PROTOCOLS
 
 N = TypeVar("N", bound=model.Named)
 V = TypeVar("V")
 
-_DRY_RUN = "istio.io/dry-run"
 _EXPORT_TO = "networking.istio.io/exportTo"
 _HEADLESS = "None"
 
@@ -247,5 +247,5 @@ def _workload_entry(manifest: Manifest, **named: Any) -> model.WorkloadEntry:
 
 
 def _authorization_policy(manifest: Manifest, **named: Any) -> model.AuthorizationPolicy:
-    dry_run = manifest["metadata"].get("annotations", {}).get(_DRY_RUN) == "true"
-    return model.AuthorizationPolicy(**named, dry_run=dry_run)
+    annotations = manifest["metadata"].get("annotations", {})
+    return model.AuthorizationPolicy(**named, dry_run=dry_run(annotations))

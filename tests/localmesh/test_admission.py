@@ -106,7 +106,7 @@ def with_part(text, old, new):
     ("old", "new", "code", "message"),
     [
         ("image: web,", "image: web, tty: true,", 400, 'field "spec.template.spec.containers[0].tty"'),
-        ("selector:", "paused: true\n  selector:", 400, 'unknown field "spec.paused"'),
+        ("selector:", "preset: true\n  selector:", 400, 'unknown field "spec.preset"'),
         ("name: web, namespace", "nmae: x, name: web, namespace", 400, 'unknown field "metadata.nmae"'),
         ("spec:\n  selector", "sepc: {}\nspec:\n  selector", 400, 'unknown field "sepc"'),
         ("selector:", "replicas: two\n  selector:", 400, "spec.replicas: expected `int`"),

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.localmesh.api.absent import ABSENT
 from harness.localmesh.api.messages import Request, Response, response
 from harness.localmesh.api.resources import RESOURCES, Resource, api_version
+from harness.localmesh.api.reviews import REVIEWS
 from harness.localmesh.kinds.parse import Manifest
 
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-_SUBRESOURCE_VERBS = {"log": ("get",), "proxy": ("create", "delete", "get", "patch", "update")}
+_ABSENT_VERBS = ("create", "get", "list", "patch")
+_SERVED = (*RESOURCES, *REVIEWS, *ABSENT)
+_SUBRESOURCE_VERBS = {
+    "eviction": ("create",),
+    "log": ("get",),
+    "proxy": ("create", "delete", "get", "patch", "update"),
+}
 _OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 # A protobuf Document with `swagger: "2.0"` and an `info` of title "local mesh" and version "1": no
 # definitions.
@@ -44,7 +52,7 @@ def document(request: Request) -> Response | None:
 def _groups() -> dict[str, tuple[str, ...]]:
     """The versions of each group, the preferred one first."""
     found: dict[str, dict[str, None]] = {}
-    for resource in RESOURCES:
+    for resource in _SERVED:
         found.setdefault(resource.group, {}).update(dict.fromkeys(resource.versions))
     return {group: tuple(versions) for group, versions in found.items()}
 
@@ -55,7 +63,7 @@ def _group(group: str, versions: tuple[str, ...]) -> Manifest:
 
 
 def _served(group: str, version: str) -> list[Resource]:
-    return [resource for resource in RESOURCES if resource.group == group and version in resource.versions]
+    return [resource for resource in _SERVED if resource.group == group and version in resource.versions]
 
 
 def _resource_list(group: str, version: str) -> Manifest:
@@ -77,10 +85,18 @@ def _entry(resource: Resource) -> Manifest:
         "singularName": resource.kind.lower(),
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": _VERBS,
+        "verbs": _verbs(resource),
         "shortNames": resource.short,
         "categories": resource.categories,
     }
+
+
+def _verbs(resource: Resource) -> tuple[str, ...]:
+    if resource in REVIEWS:
+        return ("create",)
+    if resource in ABSENT:
+        return _ABSENT_VERBS
+    return tuple(verb for verb in _VERBS if not resource.derived or verb not in ("create", "patch", "update"))
 
 
 def _subresource(resource: Resource, name: str) -> Manifest:
@@ -93,6 +109,8 @@ def _subresource(resource: Resource, name: str) -> Manifest:
     }
     if name == "scale":
         return {**entry, "kind": "Scale", "group": "autoscaling", "version": "v1"}
+    if name == "eviction":
+        return {**entry, "kind": "Eviction", "group": "policy", "version": "v1"}
     return {**entry, "kind": "PodProxyOptions"} if name == "proxy" else entry
 
 

@@ -1,4 +1,4 @@
-"""The table of everything the API serves: one line adds a kind.
+"""The table of every kind of object the API stores: one line adds a kind.
 
 Names, short names and categories are those Kubernetes and Istio's own definitions register.
 """
@@ -17,7 +17,8 @@ class Resource:
 
     `version` is the one objects are stored in and the preferred one; `also` are further versions under which
     the same objects are served, differing in `apiVersion` only. `fields` are the field selectors it takes
-    besides `metadata.name` and `metadata.namespace`.
+    besides `metadata.name` and `metadata.namespace`. Only the mesh writes `derived` objects; anybody may delete
+    one, and the mesh makes it again.
     """
 
     group: str
@@ -30,6 +31,7 @@ class Resource:
     subresources: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    derived: bool = False
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -79,7 +81,7 @@ PODS = Resource(
     "Pod",
     short=("po",),
     categories=("all",),
-    subresources=("status", "log", "proxy"),
+    subresources=("status", "log", "proxy", "eviction"),
     fields=(
         "spec.nodeName",
         "spec.restartPolicy",
@@ -120,7 +122,11 @@ REPLICA_SETS = Resource(
     categories=("all",),
     subresources=("status", "scale"),
 )
-ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+ENDPOINTS = Resource("", "v1", "endpoints", "Endpoints", short=("ep",), derived=True)
+ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", derived=True)
+DISRUPTION_BUDGETS = Resource(
+    "policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", short=("pdb",), subresources=("status",)
+)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 VIRTUAL_SERVICES = Resource(
     "networking.istio.io",
@@ -231,7 +237,9 @@ RESOURCES = (
     EVENTS,
     DEPLOYMENTS,
     REPLICA_SETS,
+    ENDPOINTS,
     ENDPOINT_SLICES,
+    DISRUPTION_BUDGETS,
     LEASES,
     VIRTUAL_SERVICES,
     DESTINATION_RULES,

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.localmesh.api import messages, status
+from harness.localmesh.api.logs import PodAccess
 from harness.localmesh.api.messages import Request, Response, Stream
-from harness.localmesh.api.subresources import PodAccess
 from harness.localmesh.api.verbs import Api
 from harness.localmesh.errors import MeshError, Refused
 from harness.localmesh.store import Store
@@ -177,7 +177,7 @@ class _Connection(BaseHTTPRequestHandler):
         except Refused as refused:
             # What is left of the body cannot be told from the next request.
             self.close_connection = refused.code != 401
-            self._answer(messages.response(status.failure(refused), refused.code))
+            self._answer(messages.refusal(refused))
             return
         answer = self.server.dispatch(messages.request(self.command, self.path, self.headers, body))
         if isinstance(answer, Stream):

@@ -15,7 +15,7 @@ from harness.localmesh.kinds.istio.virtualservice import HttpRoute, Match, Strin
 
 _INHERITED = (
     *("rewrite", "direct_response", "timeout", "retries", "fault", "mirror", "mirror_percent"),
-    *("mirror_percentage", "cors_policy"),
+    *("mirror_percent_old", "mirror_percentage", "cors_policy"),
 )
 _STRINGS = ("uri", "scheme", "method", "authority")
 _MAPS = ("headers", "without_headers", "query_params")

@@ -16,22 +16,26 @@ T = TypeVar("T")
 class Memo:
     """Remembers results by function and identity of arguments, for the present and the last generation.
 
-    Strings, numbers, None and tuples of them count by value, everything else by identity. Not for several
-    threads at once.
+    Strings, numbers, None and frozensets count by value, everything else by identity. What was asked for while a result
+    was made is remembered for as long as that result. Not for several threads at once.
     """
 
     def __init__(self) -> None:
-        self._now: dict[Any, tuple[tuple[Any, ...], Any]] = {}
-        self._before: dict[Any, tuple[tuple[Any, ...], Any]] = {}
+        self._now: dict[Any, _Known] = {}
+        self._before: dict[Any, _Known] = {}
+        self._asking: list[list[Any]] = []
 
     def __call__(self, make: Callable[..., T], *arguments: Any) -> T:
         """`make(*arguments)`, or what it was for the same arguments; nobody may change the result."""
-        key = (make, *(item if isinstance(item, _BY_VALUE) else (id(item),) for item in arguments))
-        known = self._now.get(key) or self._before.get(key)
+        key = (make, *[item if isinstance(item, _BY_VALUE) else (id(item),) for item in arguments])
+        if self._asking:
+            self._asking[-1].append(key)
+        known = self._now.get(key)
         if known is None:
-            # The arguments are kept beside the result: while they live, no other object can get their id.
-            known = (arguments, make(*arguments))
-        self._now[key] = known
+            if key in self._before:
+                known = self._carried(key)
+            else:
+                known = self._now[key] = self._made(make, arguments)
         value: T = known[1]
         return value
 
@@ -39,5 +43,25 @@ class Memo:
         """Begins a generation: what was not asked for since the last turn is forgotten."""
         self._before, self._now = self._now, {}
 
+    def _made(self, make: Callable[..., Any], arguments: tuple[Any, ...]) -> _Known:
+        asked: list[Any] = []
+        self._asking.append(asked)
+        try:
+            # The arguments are kept beside the result: while they live, no other object can get their id.
+            return arguments, make(*arguments), asked
+        finally:
+            self._asking.pop()
+
+    def _carried(self, key: Any) -> _Known:
+        """What is known since the last generation, taken into this one with all that it was made of."""
+        known = self._now[key] = self._before[key]
+        for inner in known[2]:
+            if inner not in self._now and inner in self._before:
+                self._carried(inner)
+        return known
+
+
+_Known = tuple[tuple[Any, ...], Any, list[Any]]
+"""Arguments, the result, and what was asked for while it was made."""
 
 _BY_VALUE = (str, int, float, bool, type(None), frozenset)

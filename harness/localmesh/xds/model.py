@@ -281,16 +281,17 @@ class Endpoint:
     Attributes:
         address: an IP address, or a host name for a Service resolved by DNS.
         port: the port there.
-        labels: what subsets choose by.
+        labels: what subsets choose by: those of the pod and Istio's for its topology.
         locality: where it runs.
         weight: its share within the locality; 0 is Istio's default, 1.
         mtls: whether it takes mTLS of the mesh (it has a sidecar, and no workload policy disables it for the
         port).
-        identity: the SPIFFE identity it proves, "" for none.
-        ready: whether it gets requests.
+        identity: the SPIFFE identity of its service account (with or without a sidecar to prove it), "" for none.
+        ready: whether it is to get requests.
         workload: what it is called: the owner of the pod, or the name of the WorkloadEntry (or ServiceEntry).
         namespace: its namespace.
         pod: the pod behind it; None for a WorkloadEntry and the like.
+        sidecar: whether it speaks mTLS of the mesh at all (label `security.istio.io/tlsMode`).
     """
 
     address: str
@@ -304,6 +305,7 @@ class Endpoint:
     workload: str
     namespace: str
     pod: Workload | None = None
+    sidecar: bool = False
 
 
 @dataclass(frozen=True)

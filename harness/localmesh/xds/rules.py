@@ -6,7 +6,7 @@ destinationRule), `sidecar.go` (SidecarScope.DestinationRule).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -91,6 +91,8 @@ class Rules:
         self._root = _Place()
         for item in _by_selector_and_age(rules):
             self._add(item)
+        self.asked = frozenset(name for item in rules for name in _asked(item.spec))
+        """The labels of callers that the rules ask for: in workload selectors and failover priorities."""
 
     def _add(self, item: DestinationRule) -> None:
         namespace = item.namespace
@@ -116,6 +118,17 @@ class Rules:
             if seen:
                 return tuple(seen)
         return ()
+
+
+def _asked(spec: istio.DestinationRule) -> Iterator[str]:
+    if spec.workload_selector is not None:
+        yield from spec.workload_selector.match_labels
+    policies = [spec.traffic_policy, *(subset.traffic_policy for subset in spec.subsets)]
+    for policy in filter(None, policies):
+        balancers = [policy.load_balancer, *(item.load_balancer for item in policy.port_level_settings)]
+        for balancer in filter(None, balancers):
+            if (setting := balancer.locality_lb_setting) is not None:
+                yield from (item.partition("=")[0] for item in setting.failover_priority)
 
 
 def _reaches(rule: Rule, client: str) -> bool:

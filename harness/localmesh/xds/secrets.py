@@ -6,12 +6,17 @@ Source: istio/istio `pilot/pkg/xds/sds.go`, `pilot/pkg/model/credentials/resourc
 
 from __future__ import annotations
 
+import ssl
+
 from harness.localmesh.xds.model import Credential, Resource
 from harness.localmesh.xds.proto import typed
 from harness.localmesh.xds.view import View
 
 _KIND = "envoy.extensions.transport_sockets.tls.v3.Secret"
 _AUTHORITY_SUFFIX = "-cacert"
+
+SYSTEM_ROOTS = "file-root:system"
+"""The SDS resource of the authorities that the machine trusts, named as in istiod."""
 
 
 def credential_name(name: str) -> str:
@@ -26,7 +31,7 @@ def authority_name(name: str) -> str:
 
 def secrets(view: View) -> dict[str, Resource]:
     """All secrets of the proxy, by name."""
-    made = dict(view.proxy.secrets)
+    made = {**_system_roots(), **view.proxy.secrets}
     own = [item for item in view.credentials if item.namespace == view.namespace]
     # A Secret of its own with "-cacert" beats the authority that stands beside a certificate.
     for item in sorted(own, key=lambda item: item.name.endswith(_AUTHORITY_SUFFIX)):
@@ -35,6 +40,15 @@ def secrets(view: View) -> dict[str, Resource]:
         if item.authority:
             made[authority_name(item.name)] = view.memo(_trusted, item)
     return made
+
+
+def _system_roots() -> dict[str, Resource]:
+    """Empty on a machine that has no list of authorities."""
+    path: str | None = ssl.get_default_verify_paths().cafile
+    if path is None:
+        return {}
+    context = {"trusted_ca": {"filename": path}}
+    return {SYSTEM_ROOTS: typed(_KIND, name=SYSTEM_ROOTS, validation_context=context)}
 
 
 def _certificate(item: Credential) -> Resource:

@@ -18,6 +18,7 @@ from harness.localmesh.xds import authn
 from harness.localmesh.xds.hosts import is_ip
 from harness.localmesh.xds.memo import Memo
 from harness.localmesh.xds.model import (
+    CLUSTER_ID,
     Endpoint,
     Locality,
     Mesh,
@@ -106,6 +107,8 @@ class Population:
             self._pods.setdefault(workload.namespace, []).append(workload)
             for label in workload.labels.items():
                 self._by_label.setdefault((workload.namespace, *label), []).append(workload)
+        self.named = {(pod.namespace, pod.name): pod for pods in self._pods.values() for pod in pods}
+        """Every pod, by namespace and name."""
         self._entries: dict[str, list[WorkloadEntry]] = {}
         for entry in by_age(entries):
             self._entries.setdefault(entry.namespace, []).append(entry)
@@ -143,7 +146,9 @@ def endpoints(
 ) -> tuple[Endpoint, ...]:
     """Where `port` of `service` is served, ready or not: its own endpoints first, then pods by address."""
     pods = population.selected(service.namespace, service.selector)
-    entries = population.entries(service.namespace, service.selector)
+    # A headless Service leaves its WorkloadEntries out, in istiod too.
+    picks = not service.kubernetes or service.resolution == "CLIENT_SIDE"
+    entries = population.entries(service.namespace, service.selector) if picks else []
     policies = mesh.peer_authentications
     if service.kubernetes:
         return memo(_selected, service, port, policies, len(pods), *pods, *entries)
@@ -167,13 +172,16 @@ def _selected(
     for item in chosen:
         if isinstance(item, Workload):
             number = target_port(port, item)
-            if number is not None:
+            # Of pods that are not ready, istiod tells Kubernetes Services only.
+            if number is not None and (service.kubernetes or (item.ready and not item.terminating)):
                 found.append(_pod(item, number, policies, service))
         elif isinstance(item, WorkloadEntry) and (
             service.resolution != "CLIENT_SIDE" or is_ip(item.spec.address)
         ):
-            target = port.target if isinstance(port.target, int) else 0
-            found.append(_entry(item.spec, entry_labels(item), (item.namespace, item.name), port, target))
+            number = _entry_port(port, item.spec)
+            if number is not None:
+                named = (item.namespace, item.name)
+                found.append(_entry(item.spec, entry_labels(item), named, number, policies))
     return tuple(found)
 
 
@@ -187,18 +195,29 @@ def _of_entry(
 ) -> tuple[Endpoint, ...]:
     spec = entry.spec
     by_dns = service.resolution in ("DNS", "DNS_ROUND_ROBIN")
-    target = port.target if isinstance(port.target, int) else 0
     if spec.workload_selector is not None:
         return _selected(service, port, policies, pods, *chosen)
     if not spec.endpoints and by_dns:
-        number = target or port.number
+        target = port.target if isinstance(port.target, int) else 0
+        where = Locality()
         return (
-            Endpoint(service.host, number, {}, Locality(), 0, False, "", True, entry.name, entry.namespace),
+            Endpoint(
+                *(service.host, target or port.number, augmented({}, where), where, 0, False, "", True),
+                *(entry.name, entry.namespace),
+            ),
         )
     return tuple(
-        _entry(item, item.labels, (entry.namespace, f"{entry.name}-{index}"), port, target)
+        _entry(item, item.labels, (entry.namespace, f"{entry.name}-{index}"), number, policies)
         for index, item in enumerate(spec.endpoints)
+        if (number := _entry_port(port, item)) is not None
     )
+
+
+def _entry_port(port: ServicePort, entry: istio.WorkloadEntry) -> int | None:
+    """The entry's port behind `port`; None when that targets a name which is none of the entry's ports."""
+    if isinstance(port.target, str):
+        return entry.ports.get(port.target)
+    return entry.ports.get(port.name) or port.target or port.number
 
 
 def _pod(pod: Workload, number: int, policies: Sequence[authn.Policy], service: Service) -> Endpoint:
@@ -206,15 +225,16 @@ def _pod(pod: Workload, number: int, policies: Sequence[authn.Policy], service: 
     return Endpoint(
         address=pod.ip,
         port=number,
-        labels=pod.labels,
+        labels=augmented(pod.labels, pod.locality),
         locality=pod.locality,
         weight=0,
         mtls=takes_mtls,
-        identity=pod.identity if pod.sidecar else "",
+        identity=pod.identity,
         ready=pod.ready or service.publish_not_ready,
         workload=pod.owner,
         namespace=pod.namespace,
         pod=pod,
+        sidecar=pod.sidecar,
     )
 
 
@@ -222,25 +242,38 @@ def _entry(
     spec: istio.WorkloadEntry,
     labels: Mapping[str, str],
     named: tuple[str, str],
-    port: ServicePort,
-    target: int,
+    number: int,
+    policies: Sequence[authn.Policy],
 ) -> Endpoint:
+    """The endpoint that a WorkloadEntry (or an endpoint of a ServiceEntry) is; `named` is its namespace and name."""
     namespace, name = named
     account = spec.service_account
-    mode = labels.get(_TLS_MODE, "istio" if account else "disabled")
-    locality = spec.locality or labels.get(_LOCALITY, "").replace(".", "/")
+    locality = Locality.read(spec.locality or labels.get(_LOCALITY, "").replace(".", "/"))
+    sidecar = labels.get(_TLS_MODE, "istio" if account else "disabled") == "istio"
     return Endpoint(
         address=spec.address,
-        port=spec.ports.get(port.name) or target or port.number,
-        labels=labels,
-        locality=Locality.read(locality),
+        port=number,
+        labels=augmented(labels, locality),
+        locality=locality,
         weight=spec.weight or 0,
-        mtls=mode == "istio",
+        mtls=sidecar and authn.mode(policies, namespace, labels, number) != "DISABLE",
         identity=spiffe(namespace, account) if account else "",
         ready=True,
         workload=name,
         namespace=namespace,
+        sidecar=sidecar,
     )
+
+
+def augmented(labels: Mapping[str, str], locality: Locality) -> dict[str, str]:
+    """`labels` with those that Istio adds for the topology (`pilot/pkg/serviceregistry/util/label`)."""
+    topology = {
+        "topology.kubernetes.io/region": locality.region,
+        "topology.kubernetes.io/zone": locality.zone,
+        "topology.istio.io/subzone": locality.subzone,
+        "topology.istio.io/cluster": CLUSTER_ID,
+    }
+    return {**labels, **{name: value for name, value in topology.items() if value}}
 
 
 def target_port(port: ServicePort, workload: Workload) -> int | None:

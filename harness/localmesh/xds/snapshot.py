@@ -7,9 +7,10 @@ from harness.localmesh.xds.endpoints import endpoints
 from harness.localmesh.xds.gateway import gateway_listeners, gateway_routes
 from harness.localmesh.xds.inbound import inbound_listeners
 from harness.localmesh.xds.model import Mesh, Proxy, Snapshot
-from harness.localmesh.xds.outbound import outbound_listeners, outbound_routes
+from harness.localmesh.xds.outbound import outbound_listeners
 from harness.localmesh.xds.secrets import secrets
 from harness.localmesh.xds.view import View, Views
+from harness.localmesh.xds.virtualhosts import outbound_routes
 
 
 def snapshot(mesh: Mesh, proxy: Proxy) -> Snapshot:

@@ -14,7 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from harness.localmesh.xds.model import Resource, Service, ServicePort, Workload
+from harness.localmesh.xds.model import (
+    Endpoint,
+    Resource,
+    Service,
+    ServicePort,
+    Workload,
+    canonical_revision,
+    canonical_service,
+)
 from harness.localmesh.xds.proto import extension
 
 CLUSTER_ID = "Kubernetes"
@@ -36,18 +44,22 @@ _FIELDS = (
 _GRPC = "'content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc')"
 
 
-def endpoint_metadata(workload: Workload) -> Resource:
-    """What a caller learns about a workload when it picks it: Istio's own key, and the fields of the labels."""
-    istio = ";".join(
-        (
-            workload.owner,
-            workload.namespace,
-            workload.canonical_service,
-            workload.canonical_revision,
-            CLUSTER_ID,
-        )
-    )
-    return {"istio": {"workload": istio}, _PEER: _identity(workload)}
+def endpoint_metadata(endpoint: Endpoint) -> Resource:
+    """What a caller learns about an endpoint when it picks it: Istio's own key, and the fields of the labels."""
+    service = canonical_service(endpoint.labels, endpoint.workload)
+    revision = canonical_revision(endpoint.labels)
+    known = "" if revision == "latest" else revision
+    istio = ";".join((endpoint.workload, endpoint.namespace, service, known, CLUSTER_ID))
+    peer = {
+        "workload": endpoint.workload,
+        "canonical_service": service,
+        "canonical_revision": revision,
+        "workload_namespace": endpoint.namespace,
+        "app": endpoint.labels.get("app", ""),
+        "version": endpoint.labels.get("version", ""),
+        "cluster": CLUSTER_ID,
+    }
+    return {"istio": {"workload": istio}, _PEER: peer}
 
 
 def cluster_metadata(services: Iterable[tuple[Service, ServicePort]]) -> Resource:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+from harness.localmesh.kinds.istio.virtualservice import L4Match, Match, TlsMatch
 from harness.localmesh.xds import authn
 from harness.localmesh.xds.given import given_ports
 from harness.localmesh.xds.memo import Memo
@@ -34,6 +35,7 @@ from harness.localmesh.xds.rules import Rule, Rules, chosen
 from harness.localmesh.xds.scope import Egress, Scope, gateway_scope, sidecar_for, sidecar_scope
 from harness.localmesh.xds.services import (
     Population,
+    augmented,
     by_age,
     endpoints,
     entry_services,
@@ -55,12 +57,34 @@ class Views:
         self.memo.turn()
         self.registry = self.memo(_Registry, mesh.services, mesh.service_entries)
         self.population = self.memo(Population, mesh.workloads, mesh.workload_entries)
-        self.virtual_services: VirtualServices = self.memo(virtual_services, mesh.virtual_services)
+        self.virtual_services: VirtualServices = self.memo(virtual_services, self.memo, mesh.virtual_services)
         self.rules = self.memo(Rules, mesh.destination_rules)
+        self.shared: dict[Any, tuple[Any, Scope]] = {}
+        self.found: dict[tuple[int, int], tuple[Service, tuple[Endpoint, ...]]] = {}
+
+    @cached_property
+    def labels_asked(self) -> frozenset[str]:
+        """The labels of proxies that a VirtualService's match or a DestinationRule asks for."""
+        return self.memo(_labels_asked, self.virtual_services) | self.rules.asked
+
+    @property
+    def given(self) -> Mapping[tuple[str, int], int]:
+        """The ports at which sidecars offer TCP Services, by host and port; the same object until they change."""
+        return self.memo(given_ports, self.registry.services)
 
     def of(self, proxy: Proxy) -> View:
         """What `proxy` sees."""
         return View(self, proxy)
+
+    def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
+        """The endpoints of `port` of all Services of the host of `service`."""
+        made: tuple[Endpoint, ...] = ()
+        for one in self.registry.same_host(service):
+            own = one.port(port.number)
+            if own is not None:
+                found = endpoints(self.memo, self.mesh, self.population, one, own)
+                made = self.memo(_joined, made, found) if made else found
+        return made
 
 
 class View:
@@ -69,7 +93,9 @@ class View:
     def __init__(self, views: Views, proxy: Proxy) -> None:
         self._views = views
         self.proxy = proxy
-        self.workload = proxy.workload
+        # As it is now: a pod's labels may change while its proxy runs, and its node may move.
+        own = proxy.workload
+        self.workload = views.population.named.get((own.namespace, own.name), own)
         self.namespace = proxy.workload.namespace
 
     @property
@@ -80,6 +106,22 @@ class View:
     def memo(self, make: Callable[..., T], *arguments: Any) -> T:
         """`make(*arguments)`, remembered for as long as the arguments are the same objects; see `Memo`."""
         return self._views.memo(make, *arguments)
+
+    def shared(self, make: Callable[[View], T]) -> T:
+        """`make(self)`, made once for this state of the mesh and all proxies to which it is the same.
+
+        These are the ones of the same namespace, scope and locality that agree in the labels rules ask for: `make`
+        may look at the Services, VirtualServices and DestinationRules they see and at these, at nothing else of the
+        proxy. Nobody may change the result.
+        """
+        views, workload = self._views, self.workload
+        labels = augmented(workload.labels, workload.locality)
+        asked = frozenset(item for item in labels.items() if item[0] in views.labels_asked)
+        key = (make, id(self.scope), self.proxy.gateway, self.namespace, workload.locality, asked)
+        if key not in views.shared:
+            views.shared[key] = (make(self), self.scope)  # kept, so that no other scope can get its id
+        made: T = views.shared[key][0]
+        return made
 
     @cached_property
     def scope(self) -> Scope:
@@ -112,14 +154,11 @@ class View:
 
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
         """Where `port` of `service` is served, ready or not: the endpoints of all Services of its host."""
-        views = self._views
-        made: tuple[Endpoint, ...] = ()
-        for one in views.registry.same_host(service):
-            own = one.port(port.number)
-            if own is not None:
-                found = endpoints(views.memo, views.mesh, views.population, one, own)
-                made = self.memo(_joined, made, found) if made else found
-        return made
+        found = self._views.found
+        key = (id(service), port.number)
+        if key not in found:
+            found[key] = (service, self._views.endpoints(service, port))
+        return found[key][1]
 
     def destination_rule(self, service: Service, *, inbound: bool = False) -> Rule | None:
         """The DestinationRules for `service`, merged; `inbound` disregards those with a workloadSelector."""
@@ -132,8 +171,7 @@ class View:
 
     def given_port(self, service: Service, port: ServicePort) -> int | None:
         """Where sidecars offer a TCP port of a Service, on their own address; None for HTTP."""
-        given = self.memo(given_ports, self._views.registry.services)
-        return given.get((service.host, port.number))
+        return self._views.given.get((service.host, port.number))
 
     @cached_property
     def gateways(self) -> tuple[Gateway, ...]:
@@ -236,8 +274,13 @@ class _Registry:
         return self._same.get((service.host, service.namespace, service.kubernetes), (service,))
 
 
-def _visible(registry: _Registry, namespace: str) -> tuple[Service, ...]:
-    return registry.visible(namespace)
+def _labels_asked(rules: VirtualServices) -> frozenset[str]:
+    matches: list[Match | L4Match | TlsMatch] = []
+    for rule, _ in rules.exported:
+        matches += (match for route in rule.spec.http for match in route.match)
+        matches += (match for route in rule.spec.tcp for match in route.match)
+        matches += (match for route in rule.spec.tls for match in route.match)
+    return frozenset(key for match in matches for key in match.source_labels)
 
 
 def _gateway_scope(registry: _Registry, namespace: str) -> Scope:

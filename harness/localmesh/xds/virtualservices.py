@@ -15,6 +15,7 @@ import msgspec
 from harness.localmesh.kinds.istio import virtualservice as kind
 from harness.localmesh.xds.delegation import merged_routes
 from harness.localmesh.xds.hosts import fqdn
+from harness.localmesh.xds.memo import Memo
 from harness.localmesh.xds.model import VirtualService
 from harness.localmesh.xds.services import by_age
 
@@ -49,17 +50,35 @@ class VirtualServices:
         return (*private, *named, *public)
 
 
-def virtual_services(rules: Sequence[VirtualService]) -> VirtualServices:
-    """The VirtualServices made of `rules`."""
+def virtual_services(memo: Memo, rules: Sequence[VirtualService]) -> VirtualServices:
+    """The VirtualServices made of `rules`; those that have not changed stay the same objects."""
     delegates = {(rule.namespace, rule.name): rule for rule in rules if not rule.spec.hosts}
-    exported = []
-    for rule in by_age(rules):
-        if rule.spec.hosts:
-            full = resolved(rule)
-            routes = tuple(_delegated(full, delegates))
-            spec = msgspec.structs.replace(full.spec, http=routes)
-            exported.append((replace(full, spec=spec), _exports(rule)))
-    return VirtualServices(tuple(exported))
+    roots = [rule for rule in by_age(rules) if rule.spec.hosts]
+    return VirtualServices(tuple(memo(_exported, rule, *_delegates(rule, delegates)) for rule in roots))
+
+
+def _delegates(
+    rule: VirtualService, delegates: Mapping[tuple[str, str], VirtualService]
+) -> Iterator[VirtualService | None]:
+    """For each route of `rule` that delegates: to whom, or None when the delegate is missing or not exported to it."""
+    for route in rule.spec.http:
+        if route.delegate is not None:
+            found = delegates.get((route.delegate.namespace or rule.namespace, route.delegate.name))
+            yield found if found is not None and _exports(found) & {"*", rule.namespace} else None
+
+
+def _exported(
+    rule: VirtualService, *delegates: VirtualService | None
+) -> tuple[VirtualService, frozenset[str]]:
+    full, rest = resolved(rule), iter(delegates)
+    routes: list[kind.HttpRoute] = []
+    for route in full.spec.http:
+        if route.delegate is None:
+            routes.append(route)
+        elif (delegate := next(rest)) is not None:
+            routes += merged_routes(route, resolved(delegate).spec.http)
+    spec = msgspec.structs.replace(full.spec, http=tuple(routes))
+    return replace(full, spec=spec), _exports(rule)
 
 
 def resolved(rule: VirtualService) -> VirtualService:
@@ -110,17 +129,3 @@ def _exports(rule: VirtualService) -> frozenset[str]:
     """The namespaces, "*" for all; "~" is nobody."""
     given = rule.spec.export_to or ("*",)
     return frozenset(rule.namespace if name == "." else name for name in given) - {"~"}
-
-
-def _delegated(
-    rule: VirtualService, delegates: Mapping[tuple[str, str], VirtualService]
-) -> Iterator[kind.HttpRoute]:
-    """The HTTP routes of `rule` with those of its delegates; a delegate that is missing leaves nothing."""
-    for route in rule.spec.http:
-        if route.delegate is None:
-            yield route
-            continue
-        where = (route.delegate.namespace or rule.namespace, route.delegate.name)
-        delegate = delegates.get(where)
-        if delegate is not None and _exports(delegate) & {"*", rule.namespace}:
-            yield from merged_routes(route, resolved(delegate).spec.http)

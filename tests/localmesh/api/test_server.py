@@ -86,7 +86,8 @@ def test_health_is_open(ask):
         ("GET", "/api/v1/pods?colour=red", None, 400, "BadRequest"),
         ("GET", "/api/v1/pods?continue=x", None, 400, "BadRequest"),
         ("GET", "/api/v1/pods?resourceVersion=x", None, 400, "BadRequest"),
-        ("GET", "/api/v1/pods?resourceVersion=1&resourceVersionMatch=Exact", None, 410, "Expired"),
+        ("GET", "/api/v1/pods?resourceVersion=0&resourceVersionMatch=Exact", None, 400, "BadRequest"),
+        ("GET", "/api/v1/pods?resourceVersion=99999", None, 504, "Timeout"),
         ("DELETE", "/api/v1/namespaces/default/pods/a?gracePeriodSeconds=-1", None, 400, "BadRequest"),
         ("DELETE", "/api/v1/namespaces/default/pods/a", '{"propagationPolicy": "x"}', 400, "BadRequest"),
     ],
@@ -100,7 +101,7 @@ def test_a_request_that_makes_no_sense_is_told_so(ask, method, path, body, code,
 def test_bodies_of_other_types_are_refused(ask):
     """415 for what is neither JSON nor YAML, 406 when the client takes no JSON, 413 for what is too large."""
     path = "/api/v1/namespaces/default/pods"
-    assert ask("POST", path, body="x", Content_Type="application/vnd.kubernetes.protobuf")[0] == 415
+    assert ask("POST", path, body="x", Content_Type="application/cbor")[0] == 415
     assert ask("GET", path, Accept="application/vnd.kubernetes.protobuf")[0] == 406
     assert ask("POST", path, body=b"kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: m, image: i}]}",
                Content_Type="application/yaml")[0] == 201  # fmt: skip

@@ -108,7 +108,7 @@ class RingHash(Kind):
 
 
 class Maglev(Kind):
-    """The Maglev table and its size, a prime; 0 is Envoy's 65,537."""
+    """The Maglev table and its size, a prime."""
 
     table_size: Unsigned64 = 0
 
@@ -140,10 +140,9 @@ class Failover(Kind):
 
 
 class LocalityLbSetting(Kind):
-    """Locality-aware balancing: one of `distribute`, and `failover` or `failover_priority`.
+    """Locality-aware balancing: either `distribute`, or `failover` and `failover_priority`.
 
-    `failover_priority` may stand with `distribute` in none of Istio's versions; `enabled` of None leaves the choice
-    to the mesh (on).
+    An `enabled` of None leaves the choice to the mesh (on).
     """
 
     distribute: tuple[Distribute, ...] = ()

@@ -12,6 +12,17 @@ from harness.localmesh.kinds.parse import Kind
 TlsVersion = Literal["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
 
 
+CIPHERS = frozenset(
+    (
+        *("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+        *("ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305"),
+        *("ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA", "ECDHE-RSA-AES256-SHA"),
+        *("AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA", "DES-CBC3-SHA"),
+    )
+)
+"""The suites istiod passes on (`pkg/config/security` `ValidCipherSuites`); it ignores others, with a warning."""
+
+
 class ServerPort(Kind):
     """A port of the gateway."""
 
@@ -26,7 +37,7 @@ class ServerTls(Kind):
     https_redirect: bool = False
     mode: Literal["PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL"] = "PASSTHROUGH"
     credential_name: str = ""
-    credential_names: Annotated[tuple[str, ...], Meta(max_length=2)] = ()
+    credential_names: Annotated[tuple[str, ...], Meta(min_length=1, max_length=2)] = ()
     ca_cert_credential_name: str = ""
     subject_alt_names: tuple[str, ...] = ()
     verify_certificate_spki: tuple[str, ...] = ()

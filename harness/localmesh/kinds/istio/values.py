@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -24,16 +23,6 @@ _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _TERM = re.compile(_NUMBER + r"(ns|us|µs|ms|s|m|h)", re.ASCII)
 _DURATION = re.compile(f"(?:{_TERM.pattern})+", re.ASCII)
 _PROTO_DURATION = re.compile(r"\d+(?:\.\d{1,9})?s", re.ASCII)
-_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_HOST = re.compile(
-    r"(?:\*|(?:\*\.)?[a-zA-Z0-9](?:[-a-zA-Z0-9_]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[-a-zA-Z0-9_]*[a-zA-Z0-9])?)*)"
-)
-
-
-# Look-around, atomic groups, conditions, Python's own flags and comments, back references, possessive quantifiers,
-# and counts of more than 1,000.
-_NOT_RE2 = re.compile(r"\(\?(?:[=!>(#aLux]|<[=!]|P=)|\\[1-9Z]|[*+?}]\+|\{(?:\d+,)?\d{4,}")
-
 # The longest duration of Go, in seconds: what istiod could pass on.
 _LONGEST = 2**63 / 1e9
 
@@ -132,43 +121,3 @@ def decode(kind: type, value: Any) -> Any:
     if issubclass(kind, (Duration, DurationOrZero, ProtoDuration, Protocol)):
         return kind.read(value)
     raise NotImplementedError(kind)
-
-
-def label_problems(field: str, name: str) -> Iterator[Problem]:
-    """What keeps `name` from being a DNS label (lower case letters, digits and dashes, at most 63)."""
-    if not _LABEL.fullmatch(name):
-        yield field, f"{name!r} is no DNS label (lower case letters, digits, dashes, at most 63 characters)"
-
-
-def host_problems(field: str, host: str, *, wildcard: bool = True) -> Iterator[Problem]:
-    """What keeps `host` from being a DNS name; `wildcard` allows "*" and a leading "*."."""
-    if not _HOST.fullmatch(host) or len(host) > 255:
-        yield field, f'{host!r} is no host name; a wildcard is "*" or a first label "*."'
-    elif "*" in host and not wildcard:
-        yield field, f"{host!r} must name one host, not a wildcard"
-
-
-def regex_problems(field: str, regex: str) -> Iterator[Problem]:
-    """RE2 is stricter than Python; what only Python knows would make Envoy reject the whole configuration."""
-    try:
-        re.compile(regex)
-    except re.error as error:
-        yield field, f"{regex!r} is no regular expression: {error}"
-        return
-    if not regex:
-        yield field, "must not be empty"
-    if _NOT_RE2.search(regex):
-        yield (
-            field,
-            f"{regex!r} uses what Envoy's RE2 does not have (look-around, back references and the like)",
-        )
-
-
-def repeated(items: Sequence[str]) -> str | None:
-    """The first item that stands twice in `items`."""
-    seen: set[str] = set()
-    for item in items:
-        if item in seen:
-            return item
-        seen.add(item)
-    return None

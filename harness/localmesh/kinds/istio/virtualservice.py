@@ -104,7 +104,10 @@ class Delay(Kind):
 
 
 class Abort(Kind):
-    """An answer made by the proxy, one of `http_status` and `grpc_status` (a name like "UNAVAILABLE")."""
+    """An answer made by the proxy: one of `http_status` and `grpc_status` (a name like "UNAVAILABLE").
+
+    With neither, istiod makes no abort (`TranslateFault`).
+    """
 
     http_status: Annotated[int, Meta(ge=200, le=599)] | None = None
     grpc_status: str | None = None
@@ -270,4 +273,4 @@ class VirtualService(Kind):
 
 def status_known(word: str) -> bool:
     """Whether `word` is the number of an HTTP status that has a name."""
-    return word.isdecimal() and int(word) in set(HTTPStatus)
+    return word.isascii() and word.isdecimal() and int(word) in set(HTTPStatus)

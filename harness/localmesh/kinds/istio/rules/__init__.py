@@ -1,11 +1,5 @@
-"""What Istio's webhook, or Envoy itself, holds against a spec that fits its struct: one module for each kind."""
+"""What Istio's webhook, or Envoy itself, holds against a spec that fits its struct.
 
-from harness.localmesh.kinds.istio.rules import (
-    destinationrule,
-    envoyfilter,
-    gateway,
-    peerauthentication,
-    virtualservice,
-)
-
-__all__ = ["destinationrule", "envoyfilter", "gateway", "peerauthentication", "virtualservice"]
+There is a module for each kind: `problems` yields what makes the webhook refuse it, `warnings` what it takes with a
+warning, both as fields with reasons.
+"""

@@ -7,21 +7,29 @@ from collections.abc import Iterator
 import msgspec
 
 from harness.localmesh.kinds.istio.envoyfilter import EnvoyFilter, HeaderMatcher, HttpFault
-from harness.localmesh.kinds.istio.values import Problem, regex_problems
+from harness.localmesh.kinds.istio.rules.common import regex_problems, selector_problems
+from harness.localmesh.kinds.istio.values import Problem
+from harness.localmesh.kinds.parse import Manifest
 
 _DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
 
 
-def problems(spec: EnvoyFilter) -> Iterator[Problem]:
+def problems(spec: EnvoyFilter, manifest: Manifest) -> Iterator[Problem]:
     """What Istio's webhook, or Envoy itself, would hold against `spec`."""
     if not spec.config_patches:
         yield "configPatches", "an EnvoyFilter must have at least one patch"
-    for key, value in spec.workload_selector.labels.items():
-        if not key or "*" in key + value:
-            yield f"workloadSelector.labels[{key}]", "a label must have a name, and wildcards are not allowed"
+    yield from selector_problems("workloadSelector.labels", spec.workload_selector.labels)
     for index, patch in enumerate(spec.config_patches):
         for path, why in _fault_problems(patch.patch.value.typed_config):
             yield f"configPatches[{index}].patch.value.typed_config{path}", why
+
+
+def warnings(spec: EnvoyFilter, manifest: Manifest) -> Iterator[Problem]:
+    """The warning Istio gives for every EnvoyFilter."""
+    yield (
+        "configPatches",
+        "an EnvoyFilter depends on how Istio works inside; another version may need another one",
+    )
 
 
 def _fault_problems(fault: HttpFault) -> Iterator[Problem]:

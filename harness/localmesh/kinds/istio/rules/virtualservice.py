@@ -1,155 +1,164 @@
-"""What Istio's webhook, or Envoy itself, holds against a VirtualService."""
+"""What Istio's webhook holds against a VirtualService (`ValidateVirtualService`)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from harness.localmesh.kinds.istio.values import (
-    Problem,
+from harness.localmesh.kinds.istio.rules import httproute, unreachable
+from harness.localmesh.kinds.istio.rules.common import (
+    covers,
+    each,
+    export_problems,
+    gateway_problems,
     host_problems,
-    label_problems,
-    regex_problems,
-    repeated,
+    is_address,
+    namespace_of,
+    overlap,
+    partial_wildcard,
+    subnet_problems,
+    tag_problems,
+    under,
 )
+from harness.localmesh.kinds.istio.values import Problem
 from harness.localmesh.kinds.istio.virtualservice import (
     MESH,
-    Destination,
-    Headers,
-    HttpRoute,
-    Match,
-    Retries,
+    L4Match,
+    RouteDestination,
+    TcpRoute,
+    TlsMatch,
+    TlsRoute,
     VirtualService,
-    status_known,
 )
+from harness.localmesh.kinds.parse import Manifest
 
-# The words of istio/istio pkg/config/validation/validation.go, supportedRetryOnPolicies.
-_RETRY_ON = frozenset(
-    {
-        *("5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx"),
-        *("refused-stream", "retriable-status-codes", "retriable-headers", "envoy-ratelimited"),
-        *("http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal", "resource-exhausted"),
-        "unavailable",
-    }
-)
-_FORMAT = re.compile(r"%%|%[A-Z0-9_]+(?:\([^)]*\))?(?::\d+)?%")
-_GATEWAY = re.compile(r"(?:[a-z0-9][-a-z0-9]*/)?[a-z0-9][-a-z0-9.]*")
+# A name that istiod's gateways for other clusters make for a host; only with tls routes.
+_GENERATED = re.compile(r"outbound_[^_]*[0-9][^_]*_[^_]*_[^_]*[a-zA-Z].*")
 
 
-def problems(spec: VirtualService) -> Iterator[Problem]:
-    """What Istio's webhook holds against `spec`."""
+def problems(spec: VirtualService, manifest: Manifest) -> Iterator[Problem]:
+    """The fields of `spec` that Istio would not take, each with the reason."""
+    yield from _delegate_problems(spec)
+    yield from gateway_problems("gateways", spec.gateways)
+    yield from _hosts_problems(spec)
+    if not (spec.http or spec.tcp or spec.tls):
+        yield "http", "a virtual service must have at least one http, tcp or tls route"
+    yield from each("http", (httproute.problems(route, delegate=not spec.hosts) for route in spec.http))
+    yield from each("tls", (_tls_problems(route, spec) for route in spec.tls))
+    yield from each("tcp", (_tcp_problems(route) for route in spec.tcp))
+    yield from export_problems(spec.export_to, namespace_of(manifest))
+
+
+def warnings(spec: VirtualService, manifest: Manifest) -> Iterator[Problem]:
+    """The fields of `spec` that Istio takes with a warning."""
+    places = {"gateways": spec.gateways}
+    for kind in ("http", "tls", "tcp"):
+        for index, route in enumerate(getattr(spec, kind)):
+            for number, match in enumerate(route.match):
+                places[f"{kind}[{index}].match[{number}].gateways"] = match.gateways
+    for place, names in places.items():
+        for index, name in enumerate(names):
+            if "/" not in name and "." in name:
+                yield (
+                    f"{place}[{index}]",
+                    f"{name!r} is the old form of a gateway's name; write namespace/name",
+                )
+    for number, route in enumerate(spec.tls):
+        for index, match in enumerate(route.match):
+            for host in filter(is_address, match.sni_hosts):
+                yield (
+                    f"tls[{number}].match[{index}].sniHosts",
+                    f"{host!r} is an IP address, which clients do not send",
+                )
+    yield from each("http", map(httproute.warnings, spec.http))
+    yield from unreachable.warnings(spec)
+
+
+def _delegate_problems(spec: VirtualService) -> Iterator[Problem]:
     if not spec.hosts:
-        yield "hosts", "a virtual service must have at least one host"
-    if twice := repeated([host.lower() for host in spec.hosts]):
-        yield "hosts", f"{twice!r} stands there twice"
-    in_mesh = MESH in spec.gateways or not spec.gateways
+        for field in ("gateways", "tls", "tcp"):
+            if getattr(spec, field):
+                yield (
+                    field,
+                    "a virtual service without hosts is a delegate and cannot have this; add hosts",
+                )
+
+
+def _for_gateways(spec: VirtualService) -> bool:
+    return bool(spec.gateways) and MESH not in spec.gateways
+
+
+def _hosts_problems(spec: VirtualService) -> Iterator[Problem]:
+    sound = True
+    named = any(match.sni_hosts for route in spec.tls for match in route.match)
     for index, host in enumerate(spec.hosts):
-        yield from host_problems(f"hosts[{index}]", host)
-        if host == "*" and in_mesh:
-            yield (
-                f"hosts[{index}]",
-                'the host "*" is allowed at gateways only; name the gateways or the hosts',
-            )
-    for index, name in enumerate(spec.gateways):
-        if not _GATEWAY.fullmatch(name):
-            yield f"gateways[{index}]", f'{name!r} is no gateway; write "name", "namespace/name" or "mesh"'
-    if not spec.http:
-        yield (
-            "http",
-            "a virtual service must have at least one HTTP route (the local mesh has no tcp and tls routes)",
+        field = f"hosts[{index}]"
+        found = (
+            []
+            if is_address(host)
+            else list(_host_problems(field, host, generated=named and _for_gateways(spec)))
         )
-    for index, route in enumerate(spec.http):
-        for path, why in _route_problems(route):
-            yield f"http[{index}].{path}", why
-
-
-def _route_problems(route: HttpRoute) -> Iterator[Problem]:
-    actions = [bool(route.route), route.redirect is not None, route.direct_response is not None]
-    if sum(actions) != 1:
-        yield "route", "a route needs exactly one of route, redirect and directResponse"
-    for name in ("fault", "rewrite", "retries", "timeout"):
-        if not route.route and getattr(route, name) is not None:
-            yield name, "it has no effect on a redirect or a direct response; remove it"
-    for index, match in enumerate(route.match):
-        for path, why in _match_problems(match):
-            yield f"match[{index}].{path}", why
-    for index, weighted in enumerate(route.route):
-        for path, why in _destination_problems(weighted.destination):
-            yield f"route[{index}].destination.{path}", why
-    if len(route.route) > 1 and not sum(weighted.weight for weighted in route.route):
-        yield "route", "the weights of the destinations add up to 0"
-    yield from _header_problems("headers", route.headers)
-    for index, weighted in enumerate(route.route):
-        yield from _header_problems(f"route[{index}].headers", weighted.headers)
-    if route.retries is not None:
-        yield from _retry_problems(route.retries)
-    if route.fault is not None and route.fault.delay is None and route.fault.abort is None:
-        yield "fault", "a fault needs a delay or an abort"
-    yield from _rewrite_problems(route)
-
-
-def _match_problems(match: Match) -> Iterator[Problem]:
-    places = [("uri", match.uri), ("method", match.method), ("authority", match.authority)]
-    for name in ("headers", "without_headers", "query_params"):
-        field = {"without_headers": "withoutHeaders", "query_params": "queryParams"}.get(name, name)
-        for key, string in getattr(match, name).items():
-            places.append((f"{field}[{key}]", string))
-            if not key:
-                yield field, "a name must not be empty"
-    for place, string in places:
-        if string is None:
-            continue
-        given = [value for value in (string.exact, string.prefix, string.regex) if value is not None]
-        if len(given) > 1:
-            yield place, "only one of exact, prefix and regex can be given"
-        if not given and "[" not in place:
-            yield place, "one of exact, prefix and regex must be given"
-        if string.prefix == "":
-            yield f"{place}.prefix", "must not be empty"
-        if string.regex is not None:
-            yield from regex_problems(f"{place}.regex", string.regex)
-
-
-def _destination_problems(destination: Destination) -> Iterator[Problem]:
-    yield from host_problems("host", destination.host, wildcard=False)
-    if destination.subset:
-        yield from label_problems("subset", destination.subset)
-
-
-def _header_problems(field: str, headers: Headers) -> Iterator[Problem]:
-    """A lone "%" begins a command of Envoy's; one that does not end makes it refuse the configuration."""
-    for side in ("request", "response"):
-        operations = getattr(headers, side)
-        for action in ("set", "add"):
-            for name, value in getattr(operations, action).items():
-                if "%" in _FORMAT.sub("", value):
+        if host == "*" and not _for_gateways(spec):
+            found.append((field, 'the host "*" is allowed at gateways only; name the gateways or the hosts'))
+        sound = sound and not found
+        yield from found
+    if sound:
+        for index, host in enumerate(spec.hosts):
+            for earlier in spec.hosts[:index]:
+                # capitals make no difference to Envoy, which takes no domain twice
+                if overlap(earlier.lower(), host.lower()):
                     yield (
-                        f"{field}.{side}.{action}[{name}]",
-                        f'{value!r} has a lone "%"; write "%%" for the sign',
+                        f"hosts[{index}]",
+                        f"{host!r} stands there twice: {earlier!r} says the same or includes it",
                     )
 
 
-def _retry_problems(retries: Retries) -> Iterator[Problem]:
-    idle = (
-        retries.per_try_timeout is None and not retries.retry_on and retries.retry_remote_localities is None
-    )
-    if retries.attempts == 0 and not idle:
-        yield "retries.attempts", "http retry policy configured when attempts are set to 0 (disabled)"
-    words = retries.retry_on.split(",") if retries.retry_on else []
-    for word in words:
-        if word not in _RETRY_ON and not status_known(word):
-            yield "retries.retryOn", f"{word!r} is not a valid retryOn policy"
+def _host_problems(field: str, host: str, *, generated: bool) -> Iterator[Problem]:
+    if not (generated and _GENERATED.fullmatch(host)):
+        yield from host_problems(field, host)
 
 
-def _rewrite_problems(route: HttpRoute) -> Iterator[Problem]:
-    if (rewrite := route.rewrite) is not None:
-        if rewrite.uri and rewrite.uri_regex_rewrite:
-            yield "rewrite", "only one of uri and uriRegexRewrite can be given"
-        if not (rewrite.uri or rewrite.authority or rewrite.uri_regex_rewrite):
-            yield "rewrite", "one of uri, uriRegexRewrite and authority must be given"
-        if rewrite.uri_regex_rewrite:
-            yield from regex_problems("rewrite.uriRegexRewrite.match", rewrite.uri_regex_rewrite.match)
-    if (redirect := route.redirect) is not None and not (
-        redirect.uri or redirect.authority or redirect.scheme or redirect.port
-    ):
-        yield "redirect", "one of uri, authority, scheme and port must be given"
+def _l4_problems(match: L4Match | TlsMatch) -> Iterator[Problem]:
+    for index, subnet in enumerate(match.destination_subnets):
+        yield from subnet_problems(f"destinationSubnets[{index}]", subnet)
+    yield from tag_problems("sourceLabels", match.source_labels)
+    yield from gateway_problems("gateways", match.gateways)
+
+
+def _tcp_problems(route: TcpRoute) -> Iterator[Problem]:
+    yield from each("match", map(_l4_problems, route.match))
+    yield from _route_problems(route.route)
+
+
+def _tls_problems(route: TlsRoute, spec: VirtualService) -> Iterator[Problem]:
+    if not route.match:
+        yield "match", "a tls route must have at least one match"
+    for index, match in enumerate(route.match):
+        place = f"match[{index}]"
+        if not match.sni_hosts:
+            yield f"{place}.sniHosts", "must not be empty"
+        for number, host in enumerate(match.sni_hosts):
+            yield from _sni_problems(f"{place}.sniHosts[{number}]", host, spec)
+        yield from under(place, _l4_problems(match))
+    yield from _route_problems(route.route)
+
+
+def _sni_problems(field: str, host: str, spec: VirtualService) -> Iterator[Problem]:
+    if is_address(host):
+        return
+    found = list(_host_problems(field, host, generated=_for_gateways(spec)))
+    if not found and partial_wildcard(host):
+        found.append(
+            (field, f'{host!r} has a wildcard in a part of a label, which Envoy does not take; write "*."')
+        )
+    if not found and not any(covers(wide, host) for wide in spec.hosts):
+        found.append((field, f"{host!r} is none of the virtual service's hosts: {', '.join(spec.hosts)}"))
+    yield from found
+
+
+def _route_problems(route: tuple[RouteDestination, ...]) -> Iterator[Problem]:
+    if not route:
+        yield "route", "must not be empty"
+    for index, weighted in enumerate(route):
+        yield from under(f"route[{index}].destination", httproute.destination_problems(weighted.destination))
+    yield from httproute.weight_problems([weighted.weight for weighted in route])
