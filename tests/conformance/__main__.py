@@ -106,7 +106,7 @@ def _generated(istiod: Istiod, count: int, number: int, tally: Tally, console: C
 
 def _report(tally: Tally, show: int, console: Console) -> None:
     for reason, times in tally.refused.most_common(show):
-        console.print(f"left out {times} times, as admission refuses it: {reason}", markup=False)
+        console.print(f"left out {times} times, as only our admission refuses it: {reason}", markup=False)
     ranked = Counter({name: found.times for name, found in tally.groups.items()})
     for name, times in ranked.most_common(show):
         console.print(f"\n{name}: {times} times, first in case {tally.groups[name].case}", markup=False)
