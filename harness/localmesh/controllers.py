@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from harness.localmesh import (
+    claims,
     disruption,
     endpoints,
     events,
@@ -36,10 +37,13 @@ from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.rollout import Family
 from harness.localmesh.store import Store
-from harness.localmesh.workloads import available_in, is_terminating, owned_by
+from harness.localmesh.workloads import available_in, by_controller, is_terminating
 
 _BURST = 50  # pods that a ReplicaSet may make in one turn
 _LOG = logging.getLogger(__name__)
+
+_Owned = dict[str, list[Manifest]]
+"""What each controller owns, by its UID, oldest first."""
 
 
 def reconcile(store: Store, chance: random.Random) -> float | None:
@@ -53,17 +57,14 @@ def reconcile(store: Store, chance: random.Random) -> float | None:
         Seconds until it is needed again even if nothing happens; None: not before something happens.
     """
     now = datetime.now(UTC)
-    sets, pods = store.list(REPLICA_SETS), store.list(PODS)
-    waits: list[float | None] = []
-    for deployment in store.list(DEPLOYMENTS):
-        mine = owned_by(deployment, sets)
-        waits.append(_settle(_deployment, store, deployment, mine, pods, now))
-    for replica_set in store.list(REPLICA_SETS):
-        waits.append(_settle(_replica_set, store, replica_set, owned_by(replica_set, pods), chance, now))
-    endpoint_slices = store.list(ENDPOINT_SLICES)
+    claims.reconcile(store)
+    pods = store.list(PODS)
+    owned = by_controller((*store.list(REPLICA_SETS), *pods, *store.list(ENDPOINT_SLICES)))
+    waits = [_settle(_deployment, store, item, owned, now) for item in store.list(DEPLOYMENTS)]
+    waits += [_settle(_replica_set, store, item, owned, chance, now) for item in store.list(REPLICA_SETS)]
     for service in store.list(SERVICES):
         _settle(_balance, store, service)
-        _settle(_endpoint_slices, store, service, pods, owned_by(service, endpoint_slices))
+        _settle(_endpoint_slices, store, service, pods, owned)
     endpoints.reconcile(store)
     disruption.reconcile(store)
     nodes.reconcile(store)
@@ -87,13 +88,11 @@ def _settle(
     return None
 
 
-def _deployment(
-    store: Store, deployment: Manifest, sets: list[Manifest], pods: tuple[Manifest, ...], now: datetime
-) -> float | None:
+def _deployment(store: Store, deployment: Manifest, owned: _Owned, now: datetime) -> float | None:
     if is_terminating(deployment):
         return None
-    family = Family.of(deployment, sets)
-    old_pods = any(pod for item in family.old for pod in owned_by(item, pods))
+    family = Family.of(deployment, _of(deployment, owned))
+    old_pods = any(_of(item, owned) for item in family.old)
     targets = rollout.plan(family, old_pods=old_pods)
     if family.new is None and "" in targets:
         made = workloads.replica_set(deployment, targets[""], rollout.marks(family))
@@ -158,11 +157,11 @@ def _keep_revision(store: Store, family: Family) -> None:
 
 
 def _replica_set(
-    store: Store, owner: Manifest, pods: list[Manifest], chance: random.Random, now: datetime
+    store: Store, owner: Manifest, owned: _Owned, chance: random.Random, now: datetime
 ) -> float | None:
     if is_terminating(owner):
         return None
-    live = [pod for pod in pods if not is_terminating(pod)]
+    live = [pod for pod in _of(owner, owned) if not is_terminating(pod)]
     missing = owner["spec"].get("replicas", 1) - len(live)
     for _ in range(min(missing, _BURST)):
         made = store.create(PODS, workloads.pod(owner, chance))
@@ -179,11 +178,9 @@ def _replica_set(
     return min(waits, default=None)
 
 
-def _endpoint_slices(
-    store: Store, service: Manifest, pods: tuple[Manifest, ...], found: list[Manifest]
-) -> None:
+def _endpoint_slices(store: Store, service: Manifest, pods: tuple[Manifest, ...], owned: _Owned) -> None:
     wanted = {item["metadata"]["name"]: item for item in slices.endpoint_slices(service, pods)}
-    for item in found:
+    for item in _of(service, owned):
         name = item["metadata"]["name"]
         new = wanted.pop(name, None)
         if new is None:
@@ -204,6 +201,10 @@ def _balance(store: Store, service: Manifest) -> None:
     if service["spec"].get("type") == "LoadBalancer":
         ingress = [{"ip": service["spec"]["clusterIP"]}]
         _set_status(store, SERVICES, service, {"loadBalancer": {"ingress": ingress}})
+
+
+def _of(owner: Manifest, owned: _Owned) -> list[Manifest]:
+    return owned.get(owner["metadata"]["uid"], [])
 
 
 def _set_status(store: Store, resource: Resource, manifest: Manifest, status: Manifest) -> None:

@@ -27,74 +27,69 @@ _GUNICORN = re.compile(
     re.ASCII,
 )
 
+_MONGODB = (("--ipv6", "--bind_ip_all"), ("--bind_ip_all",))
 _MYSQL = ("--default-authentication-plugin", "mysql_native_password")
 
-Read = Callable[[Command], Command | None]
-"""Reads a container's command and args: the arguments they are for the stand-in, or None where it cannot do that."""
+Read = Callable[[Command], Command]
+"""Reads a container's command and args as arguments of the stand-in; ValueError, which says what they may be."""
 
 
-def _nothing(asked: Command) -> Command | None:
-    return None if asked else ()
+def _only(*good: Command) -> Read:
+    """Takes these, and does with them what it does without."""
+
+    def read(asked: Command) -> Command:
+        if asked in good:
+            return ()
+        choice = " or ".join(repr(" ".join(words)) for words in good if words)
+        raise ValueError(f"it takes {choice}" if choice else "leave command and args out")
+
+    return read
 
 
-def _anything(asked: Command) -> Command | None:
+_nothing = _only(())
+
+
+def _anything(asked: Command) -> Command:
     return ()
 
 
-def _sleeping(asked: Command) -> Command | None:
-    return () if _SLEEP.fullmatch(" ".join(asked)) else None
+def _sleeping(asked: Command) -> Command:
+    if not _SLEEP.fullmatch(" ".join(asked)):
+        raise ValueError('it can only sleep: command: ["sleep", "infinity"]')
+    return ()
 
 
-def _idle(asked: Command) -> Command | None:
-    return () if not asked else _sleeping(asked)
+def _idle(asked: Command) -> Command:
+    return _sleeping(asked) if asked else ()
 
 
-def _tcp_echo(asked: Command) -> Command | None:
-    good = len(asked) == 2 and re.fullmatch(r"\d{1,5}(,\d{1,5})*", asked[0], re.ASCII)
-    return asked if good else None
-
-
-def _echo(asked: Command) -> Command | None:
-    try:
-        echo.flags(asked)
-    except ValueError:
-        return None
+def _tcp_echo(asked: Command) -> Command:
+    if len(asked) != 2 or not re.fullmatch(r"\d{1,5}(,\d{1,5})*", asked[0], re.ASCII):
+        raise ValueError('it needs args: ["PORT,PORT", "PREFIX"]')
     return asked
 
 
-def _mongodb(asked: Command) -> Command | None:
-    return () if set(asked) <= {"--ipv6", "--bind_ip_all"} else None
+def _echo(asked: Command) -> Command:
+    echo.flags(asked)
+    return asked
 
 
-def _mysql(asked: Command) -> Command | None:
-    return () if asked in ((), _MYSQL) else None
-
-
-def _gunicorn(asked: Command) -> Command | None:
-    if not asked:
-        return ("80",)
-    started = _GUNICORN.fullmatch(" ".join(asked))
-    return (started[1],) if started else None
-
-
-def _fortio(asked: Command) -> Command | None:
-    return () if asked in ((), ("server",)) else None
+def _gunicorn(asked: Command) -> Command:
+    started = _GUNICORN.fullmatch(" ".join(asked)) if asked else None
+    if asked and not started:
+        raise ValueError("it can only be started by gunicorn, as in Istio's tasks")
+    return (started[1],) if started else ("80",)
 
 
 @dataclass(frozen=True)
 class _Standin:
-    """A module of `standins` with its arguments, how it reads the container's, and what these may be, for people."""
+    """A module of `standins` with its arguments, and how it reads the container's."""
 
     command: Command
     read: Read = _nothing
-    takes: str = "leave command and args out"
 
 
-_IDLE = _Standin(("idle",), _idle, "it can only sleep")
-_SLEEPER = _Standin(("idle",), _sleeping, 'it can only sleep: command: ["sleep", "infinity"]')
-_HTTPBIN = _Standin(
-    ("httpbin", "python"), _gunicorn, "it can only be started by gunicorn as in Istio's tasks"
-)
+_HTTPBIN = _Standin(("httpbin", "python"), _gunicorn)
 _BOOKINFO = {
     "productpage": ("v1", "v-flooding"),
     "details": ("v1", "v2"),
@@ -110,23 +105,21 @@ _IMAGES: Mapping[str, _Standin | None] = {
         for service, versions in _BOOKINFO.items()
         for version in versions
     },
-    "istio/examples-bookinfo-mongodb": _Standin(
-        ("database", "27017"), _mongodb, "it takes --bind_ip_all and --ipv6"
-    ),
-    "istio/examples-bookinfo-mysqldb": _Standin(("database", "3306"), _mysql, f"it takes {' '.join(_MYSQL)}"),
+    "istio/examples-bookinfo-mongodb": _Standin(("database", "27017"), _only((), *_MONGODB)),
+    "istio/examples-bookinfo-mysqldb": _Standin(("database", "3306"), _only((), _MYSQL)),
     "istio/examples-helloworld-v1": _Standin(("helloworld", "v1")),
     "istio/examples-helloworld-v2": _Standin(("helloworld", "v2")),
-    "istio/tcp-echo-server": _Standin(("tcpecho",), _tcp_echo, 'it needs args: ["PORT,PORT", "PREFIX"]'),
-    "istio/app": _Standin(("echo",), _echo, "it takes --port, --grpc, --tcp and --version"),
+    "istio/tcp-echo-server": _Standin(("tcpecho",), _tcp_echo),
+    "istio/app": _Standin(("echo",), _echo),
     "istio/health": _Standin(("health",)),
     "mccutchen/go-httpbin": _Standin(("httpbin", "go")),
     "kennethreitz/httpbin": _HTTPBIN,
     "kong/httpbin": _HTTPBIN,
-    "fortio/fortio": _Standin(("fortio",), _fortio, 'it can only serve: args: ["server"]'),
-    "curlimages/curl": _IDLE,
-    "library/alpine": _SLEEPER,
-    "library/busybox": _SLEEPER,
-    "istio/pilot": _Standin(("idle",), _anything, "it can only idle"),
+    "fortio/fortio": _Standin(("fortio",), _only((), ("server",))),
+    "curlimages/curl": _Standin(("idle",), _idle),
+    "library/alpine": _Standin(("idle",), _sleeping),
+    "library/busybox": _Standin(("idle",), _sleeping),
+    "istio/pilot": _Standin(("idle",), _anything),
     "istio/proxyv2": None,
     "auto": None,
 }
@@ -150,12 +143,12 @@ def command(image: str, container: Mapping[str, Any]) -> Command | None:
     if standin is None:  # a gateway's arguments are those of pilot-agent, whose part the mesh itself plays
         return None
     asked = (*(container.get("command") or ()), *(container.get("args") or ()))
-    arguments = standin.read(asked)
-    if arguments is None:
+    try:
+        arguments = standin.read(asked)
+    except ValueError as error:
         field = "command" if container.get("command") else "args"
-        raise _invalid(
-            field, f'the stand-in for image "{image}" cannot run {" ".join(asked)!r}; {standin.takes}'
-        )
+        why = f'the stand-in for image "{image}" cannot run {" ".join(asked)!r}; {error}'
+        raise _invalid(field, why) from None
     module, *fixed = standin.command
     return (*_PYTHON, f"{_STANDINS}.{module}", *fixed, *arguments)
 

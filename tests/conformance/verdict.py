@@ -14,7 +14,7 @@ from tests.conformance.compare import Difference, differences
 from tests.conformance.istiod import Answer as Theirs
 from tests.conformance.istiod import Istiod, IstiodError
 from tests.conformance.known import reason
-from tests.conformance.shape import MESH, comparable, shape_of_ours, shape_of_theirs
+from tests.conformance.shape import MESH, comparable, routes_of_ports, shape_of_ours, shape_of_theirs
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,17 @@ def _of_proxy(
         for container in pod["spec"]["containers"]
         for port in container.get("ports", ())
     ]
-    one, other = comparable(
-        shape_of_ours(written, pod["status"]["podIP"]),
-        shape_of_theirs(theirs.proxies[asked.key], gateway=asked.gateway),
-        declared,
-    )
+    tcp = mine.tcp[asked.key]
+    shape = shape_of_ours(written, pod["status"]["podIP"], {item.given: item.place for item in tcp})
+    places: dict[str, list[str]] = {}
+    for item in tcp:
+        for name in item.names:
+            places.setdefault(name, []).append(item.place)
+    its = shape_of_theirs(theirs.proxies[asked.key], places, gateway=asked.gateway)
+    one, other = comparable(shape, its, declared)
+    if not asked.gateway:
+        proxy, ports = routes_of_ports(shape)
+        one, other = {**one, **proxy}, {**other, **ports}
     return len(one.keys() | other.keys()), list(_prefixed(asked, one, other))
 
 

@@ -34,11 +34,13 @@ def admit(
     if not resource.builtin:
         new = {**new, "metadata": defaults.tidied(new["metadata"])}
         _custom(resource, new)
+        names.check_finalizers(new, old)
         return new
     new = defaults.without_nulls(new)
     new["metadata"] = defaults.tidied(new["metadata"])
     _parse(new, resource.version, kubernetes.KINDS[resource.kind])
     names.check(resource, new)
+    names.check_finalizers(new, old)
     for field in unprintable({key: new.get(key) for key in ("metadata", "spec")}, "", allowed="\t\n\r"):
         raise invalid(new, field.lstrip("."), "Invalid value: it holds a control character")
     new = _carried_over(new, old)

@@ -59,13 +59,18 @@ class Views:
         self.population = self.memo(Population, mesh.workloads, mesh.workload_entries)
         self.virtual_services: VirtualServices = self.memo(virtual_services, self.memo, mesh.virtual_services)
         self.rules = self.memo(Rules, mesh.destination_rules)
-        self.found: dict[tuple[int, int], tuple[Service, tuple[Endpoint, ...]]] = {}
         self.shared: dict[Any, tuple[Any, Scope]] = {}
+        self.found: dict[tuple[int, int], tuple[Service, tuple[Endpoint, ...]]] = {}
 
     @cached_property
     def labels_asked(self) -> frozenset[str]:
-        """The labels of proxies that VirtualServices ask for, or DestinationRules (selectors, failover priorities)."""
+        """The labels of proxies that a VirtualService's match or a DestinationRule asks for."""
         return self.memo(_labels_asked, self.virtual_services) | self.rules.asked
+
+    @property
+    def given(self) -> Mapping[tuple[str, int], int]:
+        """The ports at which sidecars offer TCP Services, by host and port; the same object until they change."""
+        return self.memo(given_ports, self.registry.services)
 
     def of(self, proxy: Proxy) -> View:
         """What `proxy` sees."""
@@ -89,7 +94,9 @@ class View:
     def __init__(self, views: Views, proxy: Proxy) -> None:
         self._views = views
         self.proxy = proxy
-        self.workload = proxy.workload
+        # As it is now: a pod's labels may change while its proxy runs, and its node may move.
+        own = proxy.workload
+        self.workload = views.population.named.get((own.namespace, own.name), own)
         self.namespace = proxy.workload.namespace
 
     @property
@@ -105,12 +112,13 @@ class View:
         """`make(self)`, made once for this state of the mesh and all proxies to which it is the same.
 
         These are the ones of the same namespace, scope and locality that agree in the labels rules ask for: `make`
-        may look at the Services, VirtualServices and DestinationRules they see, at those, at nothing else.
+        may look at the Services, VirtualServices and DestinationRules they see and at these, at nothing else of the
+        proxy. Nobody may change the result.
         """
-        views, locality = self._views, self.workload.locality
-        labels = augmented(self.workload.labels, locality)
+        views, workload = self._views, self.workload
+        labels = augmented(workload.labels, workload.locality)
         asked = frozenset(item for item in labels.items() if item[0] in views.labels_asked)
-        key = (make, id(self.scope), self.proxy.gateway, self.namespace, locality, asked)
+        key = (make, id(self.scope), self.proxy.gateway, self.namespace, workload.locality, asked)
         if key not in views.shared:
             views.shared[key] = (make(self), self.scope)  # kept, so that no other scope can get its id
         made: T = views.shared[key][0]
@@ -164,8 +172,7 @@ class View:
 
     def given_port(self, service: Service, port: ServicePort) -> int | None:
         """Where sidecars offer a TCP port of a Service, on their own address; None for HTTP."""
-        given = self.memo(given_ports, self._views.registry.services)
-        return given.get((service.host, port.number))
+        return self._views.given.get((service.host, port.number))
 
     @cached_property
     def gateways(self) -> tuple[Gateway, ...]:
@@ -275,10 +282,6 @@ def _labels_asked(rules: VirtualServices) -> frozenset[str]:
         matches += (match for route in rule.spec.tcp for match in route.match)
         matches += (match for route in rule.spec.tls for match in route.match)
     return frozenset(key for match in matches for key in match.source_labels)
-
-
-def _visible(registry: _Registry, namespace: str) -> tuple[Service, ...]:
-    return registry.visible(namespace)
 
 
 def _gateway_scope(registry: _Registry, namespace: str) -> Scope:

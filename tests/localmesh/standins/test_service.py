@@ -282,7 +282,8 @@ def test_a_stand_in_imports_nothing_heavy():
     """It starts fast and small because neither it nor the packages above it import more than they need."""
     code = (
         "import sys; import harness.localmesh.standins.service, harness.localmesh.standins.bookinfo\n"
-        "print([m for m in ('kubernetes', 'msgspec', 'rich', 'yaml', 'httpx', 'cryptography') if m in sys.modules])"
+        "import harness.localmesh.standins.httpbin, harness.localmesh.standins.echo\n"
+        "print([m for m in ('h2', 'email', 'kubernetes', 'msgspec', 'rich', 'yaml', 'httpx', 'cryptography') if m in sys.modules])"
     )
     found = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, check=True, env=os.environ
