@@ -80,7 +80,8 @@ class Views:
         """The endpoints of `port` of all Services of the host of `service`."""
         made: tuple[Endpoint, ...] = ()
         for one in self.registry.same_host(service):
-            own = one.port(port.number)
+            # istiod knows an endpoint's port by its name, also where Services of one host differ in the number.
+            own = next((item for item in one.ports if item.name == port.name), None)
             if own is not None:
                 found = endpoints(self.memo, self.mesh, self.population, one, own)
                 made = self.memo(_joined, made, found) if made else found
