@@ -456,7 +456,9 @@ def test_callers_to_whom_routes_are_the_same_share_them(build):
       - route: [{destination: {host: reviews}}]
     """
     pods = [
-        build.workload("client", f"127.9.0.{number}", labels={"app": "client", **labels})
+        build.workload(
+            "client", f"127.9.0.{number}", name=f"client-{number}", labels={"app": "client", **labels}
+        )
         for number, labels in enumerate([{}, {"version": "v2"}, {"tier": "front"}])
     ]
     services = (build.service("reviews", ports=(port(9080),)),)
