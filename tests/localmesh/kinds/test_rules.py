@@ -1,45 +1,20 @@
-"""What Istio's webhook says to each kind but the VirtualService."""
+"""What Istio's webhook says to the kinds beside VirtualService and DestinationRule."""
 
 from __future__ import annotations
 
 import pytest
 
-DR = "DestinationRule"
 GW = "Gateway"
 SE = "ServiceEntry"
 AP = "AuthorizationPolicy"
-LB = "{{host: a, trafficPolicy: {{loadBalancer: {{{0}}}}}}}"
-POLICY = "{{host: a, trafficPolicy: {{{0}}}}}"
 SERVER = "{{servers: [{{port: {{number: 443, name: s, protocol: {0}}}, hosts: ['{1}'], {2}}}]}}"
 ENTRY = "{{hosts: [a.test], ports: [{{number: 80, name: http, protocol: HTTP}}], {0}}}"
 RULE = "{{rules: [{{{0}}}]}}"
-LOCALITY = "localityLbSetting: {{{0}}}, simple: ROUND_ROBIN"
 
 
 @pytest.mark.parametrize(
     ("kind", "spec"),
     [
-        (
-            DR,
-            "{host: '*.test', exportTo: [.], workloadSelector: {matchLabels: {app: a}}, subsets: [{name: v1}]}",
-        ),
-        (
-            DR,
-            POLICY.format("connectionPool: {tcp: {idleTimeout: 0s}, http: {}}, retryBudget: {percent: 12.5}"),
-        ),
-        (DR, POLICY.format("tls: {mode: SIMPLE, credentialName: s, sni: a.test, subjectAltNames: [a]}")),
-        (
-            DR,
-            POLICY.format(
-                "portLevelSettings: [{port: {number: 80}, tls: {mode: DISABLE}}], proxyProtocol: {}"
-            ),
-        ),
-        (DR, LB.format("consistentHash: {httpCookie: {name: c, ttl: 0s}, maglev: {tableSize: 65537}}")),
-        (
-            DR,
-            LB.format("simple: LEAST_REQUEST, warmup: {duration: 30s, minimumPercent: 10, aggression: 1.5}"),
-        ),
-        (DR, LB.format(LOCALITY.format("distribute: [{from: us/*, to: {us/a/*: 80, 'us/*': 20}}]"))),
         (GW, SERVER.format("HTTP", "*", "tls: {httpsRedirect: true}")),
         (GW, SERVER.format("https", "ns/*.test", "tls: {mode: SIMPLE, credentialName: s}, bind: 0.0.0.0")),
         (GW, SERVER.format("TLS", "10.0.0.1", "tls: {mode: PASSTHROUGH}")),
@@ -93,149 +68,6 @@ def test_what_istio_takes_is_admitted_without_a_word(answer, kind, spec):
 @pytest.mark.parametrize(
     ("kind", "spec", "said"),
     [
-        (DR, "{}", "host: '' is no host name"),
-        (DR, "{host: a, subsets: [{name: v1}, {name: v1}]}", "subsets: the subset 'v1'"),
-        (DR, "{host: a, subsets: [{name: v1, labels: {a: '*'}}]}", "subsets[0].labels[a]: "),
-        (
-            DR,
-            "{host: a, exportTo: ['*'], workloadSelector: {matchLabels: {a: b}}}",
-            "exportTo: with a workloadSelector",
-        ),
-        (DR, "{host: a, workloadSelector: {matchLabels: {a: '*'}}}", "workloadSelector.matchLabels[a]: "),
-        (DR, POLICY.format(""), "trafficPolicy: a traffic policy must"),
-        (DR, POLICY.format("connectionPool: {}"), "trafficPolicy.connectionPool: a connection pool"),
-        (
-            DR,
-            POLICY.format("connectionPool: {tcp: {tcpKeepalive: {time: 1300000h}}}"),
-            "trafficPolicy.connectionPool.tcp",
-        ),
-        (
-            DR,
-            POLICY.format("connectionPool: {http: {useClientProtocol: true, h2UpgradePolicy: UPGRADE}}"),
-            "trafficPolicy.connectionPool.http.useClientProtocol: ",
-        ),
-        (
-            DR,
-            POLICY.format("outlierDetection: {consecutiveLocalOriginFailures: 1}"),
-            "trafficPolicy.outlierDetection.cons",
-        ),
-        (
-            DR,
-            POLICY.format("outlierDetection: {consecutiveErrors: 1}"),
-            "trafficPolicy.outlierDetection.consecutiveErrors: ",
-        ),
-        (DR, POLICY.format("tls: {mode: MUTUAL}"), "trafficPolicy.tls.credentialName: mode MUTUAL needs"),
-        (
-            DR,
-            POLICY.format("tls: {mode: SIMPLE, caCertificates: /a}"),
-            "trafficPolicy.tls.caCertificates: pods of the local",
-        ),
-        (
-            DR,
-            POLICY.format("tls: {mode: SIMPLE, credentialName: a, insecureSkipVerify: true}"),
-            "trafficPolicy.tls.insecureSkipVerify: ",
-        ),
-        (
-            DR,
-            POLICY.format("tls: {credentialName: 'configmap://a'}"),
-            "trafficPolicy.tls.credentialName: the local mesh",
-        ),
-        (
-            DR,
-            POLICY.format("portLevelSettings: [{tls: {}}]"),
-            "trafficPolicy.portLevelSettings[0].port: must be given",
-        ),
-        (
-            DR,
-            POLICY.format("portLevelSettings: [{port: {number: 1}}]"),
-            "trafficPolicy.portLevelSettings[0]: the policy",
-        ),
-        (
-            DR,
-            POLICY.format("tunnel: {targetHost: a, targetPort: 1}"),
-            "trafficPolicy.tunnel: the local mesh does not",
-        ),
-        (
-            DR,
-            LB.format("simple: RANDOM, consistentHash: {useSourceIp: true}"),
-            "trafficPolicy.loadBalancer.consistentHash: ",
-        ),
-        (
-            DR,
-            LB.format("consistentHash: {useSourceIp: true, httpHeaderName: a}"),
-            "trafficPolicy.loadBalancer.consistentHash: only one",
-        ),
-        (
-            DR,
-            LB.format("consistentHash: {httpHeaderName: ''}"),
-            "trafficPolicy.loadBalancer.consistentHash.httpHeaderName: ",
-        ),
-        (
-            DR,
-            LB.format("consistentHash: {maglev: {tableSize: 9}}"),
-            "trafficPolicy.loadBalancer.consistentHash.maglev",
-        ),
-        (
-            DR,
-            LB.format("consistentHash: {maglev: {}}"),
-            "trafficPolicy.loadBalancer.consistentHash.maglev.tableSize: ",
-        ),
-        (
-            DR,
-            LB.format("consistentHash: {minimumRingSize: 9, ringHash: {}}"),
-            "trafficPolicy.loadBalancer.consistentHash.minimumRingSize: ",
-        ),
-        (
-            DR,
-            LB.format("consistentHash: {httpCookie: {name: a, attributes: [{name: b}, {name: b}]}}"),
-            "trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes: 'b'",
-        ),
-        (
-            DR,
-            LB.format("warmup: {duration: 1s, aggression: 0}"),
-            "trafficPolicy.loadBalancer.warmup.aggression: ",
-        ),
-        (
-            DR,
-            LB.format(LOCALITY.format("distribute: [{from: us, to: {us: 50}}]")),
-            "trafficPolicy.loadBalancer.localityLbSetting.distribute[0].to: the shares add up to 50",
-        ),
-        (
-            DR,
-            LB.format(LOCALITY.format("distribute: [{from: us, to: {us: 50, us/a: 50}}]")),
-            "trafficPolicy.loadBalancer.localityLbSetting.distribute[0].to: 'us/a' overlaps",
-        ),
-        (
-            DR,
-            LB.format(LOCALITY.format("distribute: [{from: 'us/*/a', to: {us: 100}}]")),
-            "trafficPolicy.loadBalancer.localityLbSetting.distribute: 'us/*/a' is no locality",
-        ),
-        (
-            DR,
-            LB.format(LOCALITY.format("failover: [{from: us, to: us}]")),
-            "trafficPolicy.loadBalancer.localityLbSetting.failover[0]: from and to",
-        ),
-        (
-            DR,
-            LB.format(LOCALITY.format("failover: [{from: us/a, to: eu}]")),
-            "trafficPolicy.loadBalancer.localityLbSetting.failover[0].from: ",
-        ),
-        (
-            DR,
-            LB.format(
-                LOCALITY.format("failover: [{from: us, to: eu}], distribute: [{from: us, to: {us: 100}}]")
-            ),
-            "trafficPolicy.loadBalancer.localityLbSetting.failover: only one",
-        ),
-        (
-            DR,
-            LB.format(
-                LOCALITY.format(
-                    "failover: [{from: us, to: eu}], failoverPriority: [topology.kubernetes.io/zone]"
-                )
-            ),
-            "trafficPolicy.loadBalancer.localityLbSetting.failoverPriority: ",
-        ),
         (GW, "{}", "servers: a gateway must"),
         (GW, SERVER.format("HTTP", "short", ""), "servers[0].hosts[0]: 'short' is a short name"),
         (GW, SERVER.format("HTTP", "*a.test", ""), "servers[0].hosts[0]: '*a.test' has a wildcard"),
@@ -421,16 +253,6 @@ def test_what_istio_or_the_mesh_does_not_take_is_refused_with_its_field(answer, 
 @pytest.mark.parametrize(
     ("kind", "spec", "said"),
     [
-        (
-            DR,
-            LB.format("consistentHash: {useSourceIp: true, minimumRingSize: 9}"),
-            "spec.trafficPolicy.loadBalancer",
-        ),
-        (
-            DR,
-            LB.format(LOCALITY.format("failover: [{from: us, to: eu}]")),
-            "spec.trafficPolicy.loadBalancer.localityLb",
-        ),
         (
             GW,
             SERVER.format("HTTPS", "*", "tls: {httpsRedirect: true}"),

@@ -80,6 +80,7 @@ def test_what_istio_takes_is_admitted_without_a_word(answer, spec):
         (f"{{hosts: [a.test], exportTo: ['~'], http: [{{{ROUTE}}}]}}", "exportTo[0]: '~' is neither"),
         ("{hosts: [a.test]}", "http: a virtual service must have"),
         ("{hosts: [a.test], http: null}", "http: "),
+        (http(f"{ROUTE}, timeout: null"), "http[0].timeout: it is null"),
         (http(""), "http[0].route: a route needs exactly one"),
         (http(f"{ROUTE}, redirect: {{uri: /a}}"), "http[0].route: a route needs exactly one"),
         (http("redirect: {uri: /a}, fault: {delay: {fixedDelay: 1s}}"), "http[0].fault: a redirect"),
