@@ -6,6 +6,7 @@ must be called from a thread that lives as long as the mesh: the control loop ru
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SETPRIV = shutil.which("setpriv") or "/usr/bin/setpriv"
-_STILL_THERE = '[ "$PPID" = "$0" ] && exec "$@"'
+_STILL_THERE = 'unset PWD; [ "$PPID" = "$0" ] && exec "$@"'
 
 
 def mortal(argv: Sequence[str], parent: int) -> list[str]:
@@ -72,6 +73,8 @@ def start(name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path) 
     Raises:
         OSError: the program is not there or may not be run.
     """
+    if shutil.which(argv[0], path=env.get("PATH")) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
     with log.open("ab") as output:
         child = subprocess.Popen(
             mortal(argv, os.getpid()),
