@@ -212,3 +212,133 @@ def test_a_status_that_the_controllers_could_not_read_is_refused(status, field):
         admit("STATUS", PODS, {"kind": "Pod", "metadata": {"name": "x"}, "status": status or [1]}, None)
     assert refused.value.field.startswith(field)
     admit("STATUS", PODS, {"kind": "Pod", "metadata": {"name": "x"}, "status": {"mine": 1}}, None)
+
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: default}
+spec:
+  terminationGracePeriodSeconds: 20
+  containers: [{name: web, image: web, ports: [{name: http, containerPort: 80}]}]
+"""
+
+
+def test_probes_get_the_defaults_of_kubernetes():
+    """Period, timeout, thresholds, path and scheme."""
+    text = POD.replace("image: web,", "image: web, readinessProbe: {httpGet: {port: http}},")
+    probe = admitted(PODS, text)["spec"]["containers"][0]["readinessProbe"]
+    assert probe == {
+        "httpGet": {"port": "http", "path": "/", "scheme": "HTTP"},
+        "periodSeconds": 10,
+        "timeoutSeconds": 1,
+        "successThreshold": 1,
+        "failureThreshold": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "image: web,",
+            "image: web, livenessProbe: {},",
+            "livenessProbe: Required value: must specify a handler",
+        ),
+        ("image: web,", "image: web, livenessProbe: {exec: {command: [a]}},", "livenessProbe.exec"),
+        ("image: web,", "image: web, livenessProbe: {grpc: {port: 1}},", "livenessProbe.grpc"),
+        (
+            "image: web,",
+            "image: web, livenessProbe: {tcpSocket: {port: x}},",
+            "no port of the container has this name",
+        ),
+        (
+            "image: web,",
+            "image: web, livenessProbe: {tcpSocket: {port: 1}, successThreshold: 2},",
+            "must be 1",
+        ),
+        ("image: web,", "image: web, readinessProbe: {tcpSocket: {port: 0}},", "between 1 and 65535"),
+        (
+            "image: web,",
+            "image: web, readinessProbe: {tcpSocket: {port: 1}, periodSeconds: 0},",
+            "periodSeconds",
+        ),
+        ("image: web,", "image: web, lifecycle: {preStop: {exec: {}}},", "lifecycle.preStop.exec"),
+        ("image: web,", "image: web, lifecycle: {postStart: {}},", "lifecycle.postStart"),
+        (
+            "image: web,",
+            "image: web, lifecycle: {preStop: {sleep: {seconds: 30}}},",
+            "terminationGracePeriodSeconds (20)",
+        ),
+        ("  containers", "  affinity: {nodeAffinity: {}}\n  containers", "spec.affinity: Forbidden"),
+        (
+            "  containers",
+            "  topologySpreadConstraints: [{}]\n  containers",
+            "spec.topologySpreadConstraints: Forbidden",
+        ),
+        ("name: http", "name: Http", "spec.containers[0].ports[0].name"),
+    ],
+)
+def test_what_a_pod_may_not_ask_for_is_refused(old, new, message):
+    """Handlers that nobody runs, numbers out of range, places that the scheduler does not know."""
+    with pytest.raises(Refused) as refused:
+        admitted(PODS, POD.replace(old, new, 1))
+    assert message in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest", "message"),
+    [
+        (
+            "policy/v1 PodDisruptionBudget",
+            {"spec": {"minAvailable": 1, "maxUnavailable": 1}},
+            "cannot be both set",
+        ),
+        (
+            "policy/v1 PodDisruptionBudget",
+            {"spec": {"minAvailable": "101%"}},
+            "must not be greater than 100%",
+        ),
+        (
+            "policy/v1 PodDisruptionBudget",
+            {"spec": {"minAvailable": "x"}},
+            "a number of pods or a percentage",
+        ),
+        ("v1 Secret", {"data": {"a": "not base64"}}, "data[a]: Invalid value: this is not base64"),
+        ("v1 Secret", {"type": "kubernetes.io/tls", "data": {}}, "data[tls.crt]: Required value"),
+        ("v1 ConfigMap", {"data": {"a/b": ""}}, "data[a/b]"),
+        ("v1 ConfigMap", {"data": {"a": ""}, "binaryData": {"a": ""}}, "duplicate of key"),
+        ("v1 ConfigMap", {"data": {"a": "x" * 1_100_000}}, "Too long"),
+        ("v1 Node", {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}, "cordon the node"),
+        ("coordination.k8s.io/v1 Lease", {"spec": {"leaseDurationSeconds": 0}}, "leaseDurationSeconds"),
+        ("coordination.k8s.io/v1 Lease", {"spec": {"renewTime": "now"}}, "must be an RFC 3339 time"),
+    ],
+)
+def test_smaller_kinds_are_validated(kind, rest, message):
+    """Each with the field at fault."""
+    version, name = kind.split()
+    manifest = {
+        "apiVersion": version,
+        "kind": name,
+        "metadata": {"name": "a", "namespace": "default"},
+        **rest,
+    }
+    with pytest.raises(Refused) as refused:
+        admitted(by_kind(version, name), manifest)
+    assert message in refused.value.message
+
+
+def test_what_is_immutable_stays():
+    """The type of a Secret, and the data of what says so."""
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "a"},
+        "data": {"a": "Yg=="},
+        "immutable": True,
+    }
+    old = admitted(SECRETS, secret)
+    for change in ({"type": "other"}, {"data": {}}, {"immutable": False}):
+        with pytest.raises(Refused, match="immutable"):
+            admitted(SECRETS, {**old, **change}, old)
+    assert admitted(SECRETS, old, old) == old
