@@ -84,7 +84,9 @@ def shape_of_theirs(
         elif name in places:
             hosts = [*places[name]]
             for place in hosts:
-                made.setdefault(f"listeners/{place}", _placeless(listener, place, shared=len(hosts) > 1))
+                own = _placeless(listener, place, shared=len(hosts) > 1)
+                if own["filter_chains"]:
+                    made.setdefault(f"listeners/{place}", own)
         elif gateway or not (name in _CAPTURE_LISTENERS or _is_http(listener)):
             made[f"listeners/{name}"] = _placeless(listener)
     return made
