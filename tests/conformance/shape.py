@@ -37,10 +37,10 @@ MESH = {"proxyHttpPort": PROXY_PORT}
 
 _PROXY_ROUTES = "routes/http_proxy"
 _HCM = "envoy.filters.network.http_connection_manager"
-_DROPPED = frozenset({"eds_config", "config_source", "sds_config", "access_log"})
+_DROPPED = frozenset({"eds_config", "config_source", "sds_config", "access_log", "access_log_options"})
 _METADATA = frozenset({"peer", "destination"})
 _HEADERS = frozenset({"x-envoy-peer-metadata", "x-envoy-peer-metadata-id"})
-_FILTERS = frozenset({"envoy.filters.http.header_to_metadata"})
+_FILTERS = frozenset({"envoy.filters.http.header_to_metadata", "harness.grpc_messages"})
 _CAPTURE_CLUSTERS = frozenset({"InboundPassthroughCluster"})
 _CAPTURE_LISTENERS = frozenset({"virtualOutbound"})
 _WAYS_TO_PROGRAM = ("type", "lb_policy", "load_assignment", "upstream_bind_config", "cleanup_interval")

@@ -34,6 +34,9 @@ from harness.localmesh.xds.proto import extension, xds
 from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, to_destinations
 from harness.localmesh.xds.view import View
 
+_ANY = ""
+"""Stands for all server names."""
+
 
 @dataclass(frozen=True)
 class _Chain:
@@ -85,13 +88,14 @@ def _listener(view: View, port: int, chains: Sequence[_Chain]) -> Resource:
 
 
 def _distinct(chains: Iterable[_Chain]) -> Iterator[_Chain]:
-    """`chains` without the server names, sorted, that an earlier one has; "" stands for all names."""
+    """`chains` without the server names that an earlier one has, whatever their case; sorted."""
     taken: set[str] = set()
     for chain in chains:
-        wanted = {""} if not chain.server_names or "*" in chain.server_names else {*chain.server_names}
-        if free := wanted - taken:
-            taken |= free
-            yield replace(chain, server_names=tuple(sorted(free - {""})))
+        wanted = chain.server_names if "*" not in chain.server_names else ()
+        free = {name.lower(): name for name in sorted(wanted or (_ANY,)) if name.lower() not in taken}
+        taken.update(free)
+        if free:
+            yield replace(chain, server_names=tuple(name for name in free.values() if name != _ANY))
 
 
 def _chains(view: View, server: Server, taken: set[str]) -> Iterator[_Chain]:
