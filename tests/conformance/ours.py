@@ -25,11 +25,12 @@ Resources = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Tcp:
-    """A TCP port of a Service, `place` as "host:port": the port given to it, and the names of istiod's listeners."""
+    """A TCP port of a Service, `place` as "host:port": the port given to it, the names of istiod's listeners."""
 
     place: str
     given: int
     names: tuple[str, ...]
+    headless: bool
 
 
 @dataclass(frozen=True)
@@ -136,4 +137,4 @@ def _tcp(view: View) -> Iterator[Tcp]:
                 pods = [item.address for item in view.endpoints(service, port)] if service.headless else []
                 addresses = [*service.addresses, *pods] or [UNSPECIFIED]
                 names = tuple(f"{address}_{port.number}" for address in addresses)
-                yield Tcp(f"{service.host}:{port.number}", given, names)
+                yield Tcp(f"{service.host}:{port.number}", given, names, service.headless)

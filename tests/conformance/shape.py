@@ -22,7 +22,7 @@ What is only said in another form is in `forms`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from tests.conformance.forms import is_destination_kept, older, own_listener, without_destination
@@ -37,10 +37,10 @@ MESH = {"proxyHttpPort": PROXY_PORT}
 
 _PROXY_ROUTES = "routes/http_proxy"
 _HCM = "envoy.filters.network.http_connection_manager"
-_DROPPED = frozenset({"eds_config", "config_source", "sds_config", "access_log"})
+_DROPPED = frozenset({"eds_config", "config_source", "sds_config", "access_log", "access_log_options"})
 _METADATA = frozenset({"peer", "destination"})
 _HEADERS = frozenset({"x-envoy-peer-metadata", "x-envoy-peer-metadata-id"})
-_FILTERS = frozenset({"envoy.filters.http.header_to_metadata"})
+_FILTERS = frozenset({"envoy.filters.http.header_to_metadata", "harness.grpc_messages"})
 _CAPTURE_CLUSTERS = frozenset({"InboundPassthroughCluster"})
 _CAPTURE_LISTENERS = frozenset({"virtualOutbound"})
 _WAYS_TO_PROGRAM = ("type", "lb_policy", "load_assignment", "upstream_bind_config", "cleanup_interval")
@@ -89,17 +89,16 @@ def shape_of_theirs(
     return made
 
 
-def comparable(ours: Shape, theirs: Shape, declared: Iterable[int]) -> tuple[Shape, Shape]:
+def comparable(ours: Shape, theirs: Shape, spare: Container[str]) -> tuple[Shape, Shape]:
     """Both without what the other has no counterpart of.
 
     These are the routes of both explicit proxies (see `routes_of_ports`), our routes of ports that no Service has,
-    and our inbound side of `declared` ports that no Service targets, which istiod leaves to InboundPassthroughCluster.
+    and what of `spare` only ours has.
     """
-    alone = {f"inbound/{port}" for port in declared} | {f"clusters/inbound|{port}||" for port in declared}
     mine = {
         name: item
         for name, item in ours.items()
-        if name != _PROXY_ROUTES and (name in theirs or not (name in alone or _is_port_route(name)))
+        if name != _PROXY_ROUTES and (name in theirs or not (name in spare or _is_port_route(name)))
     }
     other = {name: item for name, item in theirs.items() if name != _PROXY_ROUTES}
     for name, item in theirs.items():
@@ -107,6 +106,19 @@ def comparable(ours: Shape, theirs: Shape, declared: Iterable[int]) -> tuple[Sha
             mine[name], other[name] = without_destination(mine[name], item)
             mine.pop(f"endpoints/{item['name']}", None)
     return mine, other
+
+
+def spare(declared: Iterable[int], headless: Iterable[str]) -> set[str]:
+    """What ours may have and istiod not.
+
+    Args:
+        declared: the ports of the pod's containers; where no Service targets one istiod leaves it to
+            InboundPassthroughCluster.
+        headless: the "host:port" of headless TCP Services; istiod has listeners for their other pods only, ours one
+            for the Service, with or without pods.
+    """
+    inbound = {name for port in declared for name in (f"inbound/{port}", f"clusters/inbound|{port}||")}
+    return inbound | {f"listeners/{place}" for place in headless}
 
 
 def routes_of_ports(ours: Shape) -> tuple[Shape, Shape]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.conformance.shape import comparable, shape_of_ours, shape_of_theirs
+from tests.conformance.shape import comparable, shape_of_ours, shape_of_theirs, spare
 
 HCM = "envoy.filters.network.http_connection_manager"
 
@@ -75,6 +75,6 @@ def test_headers_of_a_virtual_service_stay() -> None:
 
 def test_an_inbound_port_that_a_service_targets_is_always_compared() -> None:
     """Only a declared port without a Service has no chain of istiod's."""
-    mine, other = comparable({"inbound/80": [], "inbound/81": []}, {"inbound/82": []}, declared=[80])
+    mine, other = comparable({"inbound/80": [], "inbound/81": []}, {"inbound/82": []}, spare([80], []))
     assert [*mine] == ["inbound/81"]
     assert [*other] == ["inbound/82"]

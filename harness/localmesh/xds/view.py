@@ -212,13 +212,20 @@ class View:
 
     @cached_property
     def telemetries(self) -> tuple[Telemetry, ...]:
-        """Those for its workload: of the mesh, of its namespace, of the workload, each the oldest."""
+        """Those for its workload: the oldest of the mesh, the oldest of its namespace, all that select it.
+
+        One of the root namespace with a selector is only for workloads there (istio/istio
+        `pilot/pkg/model/telemetry.go`, applicableTelemetries).
+        """
         fitting = self._applying(self._views.mesh.telemetries)
-        levels: dict[tuple[bool, bool], Telemetry] = {}
+        selecting = [
+            item for item in fitting if item.spec.selector.match_labels and item.namespace == self.namespace
+        ]
+        wide: dict[str, Telemetry] = {}
         for item in fitting:
-            chosen = bool(item.spec.selector and item.spec.selector.match_labels)
-            levels.setdefault((chosen, item.namespace != ROOT_NAMESPACE), item)
-        return tuple(levels[level] for level in sorted(levels))
+            if not item.spec.selector.match_labels:
+                wide.setdefault(item.namespace, item)
+        return (*wide.values(), *selecting)
 
     @cached_property
     def envoy_filters(self) -> tuple[EnvoyFilter, ...]:

@@ -211,9 +211,9 @@ def test_headers_of_the_only_destination_follow_those_of_the_route(one):
     made = one(rule)
     assert [item["header"]["key"] for item in made["request_headers_to_add"]] == ["a", "b"]
     assert made["route"]["host_rewrite_literal"] == "there"
+    assert one({**rule, "rewrite": {"authority": "new"}})["route"]["host_rewrite_literal"] == "new"
     rule["headers"]["request"]["set"]["host"] = "route"
     assert one(rule)["route"]["host_rewrite_literal"] == "route"
-    assert one({**rule, "rewrite": {"authority": "new"}})["route"]["host_rewrite_literal"] == "new"
 
 
 @pytest.mark.parametrize(
@@ -456,7 +456,9 @@ def test_callers_to_whom_routes_are_the_same_share_them(build):
       - route: [{destination: {host: reviews}}]
     """
     pods = [
-        build.workload("client", f"127.9.0.{number}", labels={"app": "client", **labels})
+        build.workload(
+            "client", f"127.9.0.{number}", version=f"v{number}", labels={"app": "client", **labels}
+        )
         for number, labels in enumerate([{}, {"version": "v2"}, {"tier": "front"}])
     ]
     services = (build.service("reviews", ports=(port(9080),)),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -236,22 +237,58 @@ def test_requests_straight_to_a_service_are_hashed_as_its_port_says(build, numbe
     assert "retry_host_predicate" in action["retry_policy"]
 
 
+def _touched(first, second):
+    """The virtual hosts of two tables that are not the same objects."""
+    pairs = zip(_proxy(first)["virtual_hosts"][:-1], _proxy(second)["virtual_hosts"][:-1], strict=True)
+    return [one["name"].split(".")[0] for one, two in pairs if one is not two]
+
+
 def test_one_change_touches_its_own_virtual_host_only(build):
     """All other virtual hosts stay the very same objects, and a second proxy of the namespace gets them too."""
     pod = client(build)
     services = tuple(build.service(f"s{number}", f"10.0.0.{number}") for number in range(9))
-    mesh = build.with_rules(model.Mesh(services=services, workloads=(pod,)), _rule("r", "s3", to="s3"))
+    rules = [_rule(f"r{number}", f"s{number}.default.svc.cluster.local") for number in (3, 4)]
+    mesh = build.with_rules(model.Mesh(services=services, workloads=(pod,)), *rules)
+    proxy, other = (model.Proxy(replace(pod, ip=ip), {}, ip) for ip in (pod.ip, "127.9.0.9"))
     before = Views(mesh)
-    proxy = model.Proxy(pod, {}, pod.ip)
-    other = model.Proxy(replace(pod, ip="127.9.0.9"), {}, "127.9.0.9")
-    first = _proxy(before.of(proxy))["virtual_hosts"]
-    assert all(
-        one is two for one, two in zip(first, _proxy(before.of(other))["virtual_hosts"][:-1], strict=False)
+    assert _touched(before.of(proxy), before.of(other)) == []
+    mesh = changed(mesh, "s5.default.svc.cluster.local", addresses=("10.1.1.1",))
+    after = Views(mesh, before.memo)
+    assert _touched(before.of(proxy), after.of(proxy)) == ["s5"]
+    one, two = mesh.virtual_services
+    last = Views(
+        replace(mesh, virtual_services=(one, replace(two, created="2026-02-01T00:00:00Z"))), after.memo
     )
-    after = Views(changed(mesh, "s5.default.svc.cluster.local", addresses=("10.1.1.1",)), before.memo)
-    second = _proxy(after.of(proxy))["virtual_hosts"]
-    touched = [one["name"] for one, two in zip(first[:-1], second[:-1], strict=True) if one is not two]
-    assert touched == ["s5.default.svc.cluster.local:8080"]
+    assert _touched(after.of(proxy), last.of(proxy)) == ["s4", "s4"]
+
+
+def test_what_proxies_share_ends_where_rules_tell_them_apart(build):
+    """Proxies of one mesh get tables of their own when their namespace, or a label that a match asks for, differs."""
+    rule = """
+    kind: VirtualService
+    metadata: {name: r}
+    spec:
+      hosts: [a]
+      http: [{match: [{sourceLabels: {tier: front}}], name: front, route: [{destination: {host: a}}]}]
+    """
+    differing: list[dict[str, Any]] = [
+        {},
+        {"version": "v2", "labels": {"tier": "front"}},
+        {"namespace": "other"},
+    ]
+    pods = [client(build, **settings) for settings in differing]
+    mesh = build.with_rules(model.Mesh(services=(build.service("a"),), workloads=tuple(pods)), rule)
+    views = Views(mesh)
+    plain, front, other = (_hosts(_proxy(views.of(model.Proxy(pod, {}, pod.ip)))) for pod in pods)
+    host = "a.default.svc.cluster.local:8080"
+    assert [plain[host][1], front[host][1], other[host][1]] == ["default", "front", "default"]
+    assert ["a:8080" in item[host][0] for item in (plain, front, other)] == [True, True, False]
+
+
+def test_the_domain_of_all_others_is_nobodys_own(build):
+    """Envoy takes a domain once, and "*" is that of the last virtual host."""
+    seen = view(build, (build.service("x", host="*", addresses=()),))
+    assert _hosts(port_routes(seen, 8080))["*:8080"][0] == ["*."]
 
 
 _NAMES = st.sampled_from(["a", "b", "c"])
