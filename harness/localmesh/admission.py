@@ -18,7 +18,7 @@ from harness.localmesh.api.resources import (
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.admission import admit
 from harness.localmesh.kinds.defaults import complete
-from harness.localmesh.kinds.istio.meshconfig import is_mesh_config, mesh_config
+from harness.localmesh.kinds.istio.meshconfig import is_mesh_config, mesh_config, pod_proxy_config
 from harness.localmesh.kinds.parse import Manifest, invalid
 from harness.localmesh.store import Admit, Operation, Store
 
@@ -73,7 +73,19 @@ def _known_images(operation: Operation, resource: Resource, new: Manifest, old: 
             except Refused as refused:
                 field = refused.field.replace("template.spec.", "") if resource == PODS else refused.field
                 raise invalid(new, field, refused.message.partition(": ")[2]) from None
+        _check_annotations(new, new if resource == PODS else new["spec"]["template"])
     return new
+
+
+def _check_annotations(manifest: Manifest, pod: Manifest) -> None:
+    """Refuses annotations of a pod or template that its proxy or its programs would not start with."""
+    pod_proxy_config({**manifest, "metadata": {**manifest["metadata"], **(pod.get("metadata") or {})}})
+    annotations = (pod.get("metadata") or {}).get("annotations") or {}
+    for container in pod["spec"]["containers"]:
+        try:
+            images.check_annotations(container["image"], container, annotations)
+        except Refused as refused:
+            raise invalid(manifest, refused.field, refused.message.partition(": ")[2]) from None
 
 
 def _sidecars(store: Callable[[], Store]) -> Admit:

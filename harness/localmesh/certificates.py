@@ -58,6 +58,7 @@ class Certificates:
         """Args: lifetime: seconds a certificate is valid; chance: spreads renewals, so that they do not coincide."""
         self._store = store
         self._lifetime = lifetime
+        self._grace = GRACE_RATIO
         self._chance = chance
         self._issuing = Authority(lifetime)
         self._incoming: Authority | None = None
@@ -68,6 +69,17 @@ class Certificates:
         self._leases: dict[str, _Lease] = {}
         self._secrets: dict[str, Mapping[str, Resource]] = {}
         self.frozen = False
+
+    def set_lifetime(self, lifetime: float, grace: float = GRACE_RATIO) -> None:
+        """From now on certificates are valid for `lifetime` seconds, and renewed `grace` of that before their end.
+
+        When that is another lifetime than before, every sidecar gets a new certificate.
+        """
+        self._grace = grace
+        if lifetime != self._lifetime:
+            self._lifetime = lifetime
+            self._issuing = Authority.of(self._issuing.root_pem, self._issuing.key_pem, lifetime)
+            self._leases.clear()
 
     @property
     def roots(self) -> str:
@@ -128,7 +140,7 @@ class Certificates:
         return not behind() or time.time() > self._since + _CONFIRM_WITHIN
 
     def _issue(self, identity: str, now: float) -> _Lease:
-        ratio = GRACE_RATIO + self._chance.uniform(-_JITTER, _JITTER)
+        ratio = self._grace + self._chance.uniform(-_JITTER, _JITTER)
         certificate = self._issuing.certificate(identity)
         renew_at = now + self._lifetime * (1 - ratio)
         return _Lease(certificate, self._issuing.root_pem, renew_at, now + self._lifetime)

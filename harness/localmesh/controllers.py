@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from harness.localmesh import (
+    claims,
     disruption,
     endpoints,
     events,
@@ -56,6 +57,7 @@ def reconcile(store: Store, chance: random.Random) -> float | None:
         Seconds until it is needed again even if nothing happens; None: not before something happens.
     """
     now = datetime.now(UTC)
+    claims.reconcile(store)
     pods = store.list(PODS)
     owned = by_controller((*store.list(REPLICA_SETS), *pods, *store.list(ENDPOINT_SLICES)))
     waits = [_settle(_deployment, store, item, owned, now) for item in store.list(DEPLOYMENTS)]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import yaml
+
 from harness.localmesh import nodes
 from harness.localmesh.admission import PILOT_IMAGE, PROXY_IMAGE
+from harness.localmesh.kinds.istio import meshconfig
 from harness.localmesh.kinds.parse import Manifest
-from harness.localmesh.xds.model import ROOT_NAMESPACE
+from harness.localmesh.xds.bootstrap import OBSERVED
+from harness.localmesh.xds.model import ROOT_NAMESPACE, TRUST_DOMAIN
 
 GATEWAY = "istio-ingressgateway"
 ISTIOD = "istiod"
@@ -17,6 +21,7 @@ The work itself is done by this process; the pod only waits.
 GATEWAY_PORT = 8080
 """Where the gateway listens for its Service's port 80, as in Istio's own charts."""
 
+_GATEWAY_TLS_PORT = 8443
 _GATEWAY_LABELS = {"app": GATEWAY, "istio": "ingressgateway"}
 
 
@@ -28,13 +33,18 @@ def objects() -> tuple[Manifest, ...]:
         _namespace(ROOT_NAMESPACE),
         *nodes.genesis(),
         _istiod(),
+        _mesh_config(),
         _in_root("v1", "ServiceAccount"),
         _in_root("v1", "Service")
         | {
             "spec": {
                 "type": "LoadBalancer",
                 "selector": _GATEWAY_LABELS,
-                "ports": [{"name": "http2", "port": 80, "targetPort": GATEWAY_PORT}],
+                "ports": [
+                    {"name": "http2", "port": 80, "targetPort": GATEWAY_PORT},
+                    {"name": "https", "port": 443, "targetPort": _GATEWAY_TLS_PORT},
+                    {"name": "tcp", "port": 31400, "targetPort": 31400},
+                ],
             }
         },
         _in_root("apps/v1", "Deployment")
@@ -59,6 +69,28 @@ def _namespace(name: str, *, injected: bool = False) -> Manifest:
     if injected:
         labels["istio-injection"] = "enabled"
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def _mesh_config() -> Manifest:
+    """The mesh-wide settings, to be changed as in Istio: `kubectl edit configmap istio -n istio-system`.
+
+    Unlike in Istio's default profile access logs are on, and proxies keep the series that experiments look at.
+    """
+    settings = {
+        "accessLogFile": "/dev/stdout",
+        "accessLogEncoding": "JSON",
+        "defaultConfig": {"proxyStatsMatcher": {"inclusionRegexps": list(OBSERVED)}},
+        "defaultProviders": {"metrics": ["prometheus"]},
+        "enablePrometheusMerge": True,
+        "rootNamespace": ROOT_NAMESPACE,
+        "trustDomain": TRUST_DOMAIN,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": meshconfig.NAME, "namespace": ROOT_NAMESPACE},
+        "data": {meshconfig.KEY: yaml.safe_dump(settings, sort_keys=False)},
+    }
 
 
 def _istiod() -> Manifest:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from harness.localmesh.podrun import PodRun, Surroundings
 from harness.localmesh.podstatus import pending, running
 from harness.localmesh.store import Store
 from harness.localmesh.workloads import is_terminating
-from harness.localmesh.xds.model import Proxy
+from harness.localmesh.xds.model import MeshConfig, Proxy
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class Kubelet:
         stats_token: the token of the sidecars' stats listeners.
         gateway_address: says where a gateway pod listens: the address of its Service.
         wake: makes whoever calls `reconcile` do so.
+        settings: gives the mesh-wide settings.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Kubelet:
         stats_token: str,
         gateway_address: Callable[[Manifest], str],
         wake: Callable[[], None],
+        settings: Callable[[], MeshConfig],
     ) -> None:
         self._store = store
         self._block = block
         self._certificates = certificates
         self._directory = directory
+        self._given: Mapping[tuple[str, int], int] = {}
         self._asking = Asking(wake)
         self._asking.start()
         self.failures: list[str] = []
@@ -68,6 +71,8 @@ class Kubelet:
             stats_token=stats_token,
             gateway_address=gateway_address,
             asking=self._asking,
+            settings=settings,
+            given=lambda: self._given,
             tell=partial(events.record, store),
             fail=self.failures.append,
         )
@@ -90,6 +95,14 @@ class Kubelet:
                 self._alone(pod, self._start, pod)
         for uid, run in self._runs.items():
             self._alone(run.pod, self._observe, uid, run)
+
+    def reach(self, given: Mapping[tuple[str, int], int]) -> None:
+        """Tells all programs at which ports of their pod's address TCP Services are offered, by host and port."""
+        if given is self._given:
+            return
+        self._given = given
+        for run in self._runs.values():
+            run.reach(given)
 
     def complain(self, node: str, what: str) -> None:
         """Tells that the Envoy of that node id has refused its configuration, with its own words."""

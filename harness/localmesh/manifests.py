@@ -50,11 +50,11 @@ def load(store: Store, documents: Sequence[Document]) -> None:
 def _create(store: Store, document: Document) -> None:
     manifest = document.manifest
     resource = by_kind(manifest["apiVersion"], manifest["kind"])
-    if resource is None:
-        known = ", ".join(sorted(item.kind for item in RESOURCES))
+    if resource is None or resource.derived:
+        known = ", ".join(sorted(item.kind for item in RESOURCES if not item.derived))
         raise MeshError(
-            f"{document.place}: the local mesh has no kind {manifest['kind']} of {manifest['apiVersion']}; "
-            f"it has {known}. Leave the object out, or use a cluster."
+            f"{document.place}: the local mesh takes no kind {manifest['kind']} of {manifest['apiVersion']}; "
+            f"it takes {known}. Leave the object out, or use a cluster."
         )
     if resource.namespaced:
         metadata = {"namespace": "default", **(manifest.get("metadata") or {})}

@@ -38,7 +38,7 @@ from harness.localmesh.xds.server import ConfigurationServer
 _UP_WITHIN = 60.0
 _POLL = 0.01
 _AFTER_FAILURE = 0.5
-_WORKLOAD_CERTIFICATE = 86_400.0
+_CERTIFICATE = 86_400.0
 _API_CERTIFICATE = 365 * 86_400.0
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +50,6 @@ class LocalMesh:
         directory: a folder of its own, for its files.
         announce: told what is being done, in short sentences.
         seed: names the pods.
-        lifetime: seconds for which a workload's certificate is valid.
     """
 
     def __init__(
@@ -58,8 +57,6 @@ class LocalMesh:
         directory: Path,
         announce: Callable[[str], None],
         seed: int = 0,
-        *,
-        lifetime: float = _WORKLOAD_CERTIFICATE,
     ) -> None:
         self._directory = directory
         self._announce = announce
@@ -72,9 +69,10 @@ class LocalMesh:
         self._stats_token = secrets.token_urlsafe(32)
         # Not the mesh's own, whose root can be exchanged: the kubeconfig holds this one for good.
         self._authority = Authority(_API_CERTIFICATE)
-        self._certificates = Certificates(self._store, lifetime, self._chance)
+        self._world = World(self._store)
+        self._certificates = Certificates(self._store, _CERTIFICATE, self._chance)
         self._configuration = ConfigurationServer(directory / "xds.sock", self._nudge)
-        self._publisher = Publisher(World(self._store).mesh, self._configuration)
+        self._publisher = Publisher(self._world.mesh, self._configuration)
         self._kubelet = Kubelet(
             store=self._store,
             block=self._block,
@@ -84,6 +82,7 @@ class LocalMesh:
             stats_token=self._stats_token,
             gateway_address=self._gateway_address,
             wake=self._nudge,
+            settings=lambda: self._world.mesh().config,
         )
         self._targets: tuple[Proxy, ...] = ()
         self._prometheus: Process | None = None
@@ -161,6 +160,8 @@ class LocalMesh:
         """One turn of the control loop: every part takes a step, then waits until there is something to do."""
         next_step = controllers.reconcile(self._store, self._chance)
         self._certificates.frozen = self._frozen()
+        settings = self._world.mesh().config
+        self._certificates.set_lifetime(settings.certificate_lifetime, settings.certificate_grace)
         self._certificates.reconcile(self._configuration.behind)
         self._kubelet.reconcile()
         for node, kind in self._configuration.refusals():
@@ -169,6 +170,7 @@ class LocalMesh:
         proxies = self._kubelet.proxies()
         if not self._certificates.frozen:
             self._publisher.push(proxies)
+            self._kubelet.reach(self._publisher.given)
         if proxies != self._targets:
             self._targets = proxies
             scrape.write_targets(self._directory / "prometheus", proxies)

@@ -15,27 +15,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-import yaml
-
 from harness.localmesh.addresses import app_address
 from harness.localmesh.admission import PROXY, is_gateway
 from harness.localmesh.asking import Asking, News
 from harness.localmesh.containers import Container, Stop
 from harness.localmesh.errors import MeshError, Refused
+from harness.localmesh.kinds.istio.meshconfig import pod_proxy_config
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.probes import probes_of
 from harness.localmesh.process import Process
 from harness.localmesh.sandbox import Sandbox
 from harness.localmesh.world import workload
-from harness.localmesh.xds.model import Proxy, Resource
-
-DRAIN_SECONDS = 5.0
-"""terminationDrainDuration of Istio's mesh configuration."""
+from harness.localmesh.xds.bootstrap import Stats
+from harness.localmesh.xds.model import MeshConfig, Proxy, Resource
 
 _LAST_WORDS = (
     0.25  # for what the programs have said last to pass through the proxy; kubelet takes up to a second
 )
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Tell(Protocol):
@@ -53,8 +49,22 @@ class Surroundings:
     stats_token: str
     gateway_address: Callable[[Manifest], str]
     asking: Asking
+    settings: Callable[[], MeshConfig]
+    given: Callable[[], Mapping[tuple[str, int], int]]
     tell: Tell
     fail: Callable[[str], None]
+
+    def stats(self, pod: Manifest) -> Stats:
+        """Which of Envoy's own series the pod's proxy keeps: as its annotation says, else the mesh."""
+        own, config = pod_proxy_config(pod).proxy_stats_matcher, self.settings()
+        if own is not None:
+            return Stats(own.inclusion_prefixes, own.inclusion_suffixes, own.inclusion_regexps)
+        return Stats(config.stats_prefixes, config.stats_suffixes, config.stats_regexps)
+
+    def drain_seconds(self, pod: Manifest) -> float:
+        """For how long a gateway's proxy drains before it ends (`terminationDrainDuration`)."""
+        own = pod_proxy_config(pod).termination_drain_duration
+        return self.settings().drain_duration if own is None else own
 
 
 @dataclass
@@ -86,9 +96,14 @@ class PodRun:
             Container(item, proxy=gateway or (member.sidecar and item["name"] == PROXY)) for item in specs
         ]
         run = cls(pod, address, containers, True, Sandbox(pod, address, host, directory, proxy), around)
+        run.reach(around.given())
         for container in sorted(containers, key=lambda item: not item.proxy):
             run._up(container)
         return run
+
+    def reach(self, given: Mapping[tuple[str, int], int]) -> None:
+        """Tells its programs at which ports of its address its sidecar offers TCP Services."""
+        self._sandbox.write_addresses(given)
 
     @property
     def title(self) -> str:
@@ -180,7 +195,9 @@ class PodRun:
     def _up(self, item: Container) -> None:
         try:
             probes_of(item.spec)
-            process = self._sandbox.up(item.spec, self._around.xds_socket, self._around.stats_token)
+            process = self._sandbox.up(
+                item.spec, self._around.xds_socket, self._around.stats_token, self._around.stats(self.pod)
+            )
         except (MeshError, Refused, OSError, ValueError) as error:
             self._around.fail(str(error))
             self._tell("Warning", "Failed", str(error))
@@ -249,7 +266,7 @@ class PodRun:
             self._tell("Normal", "Killing", f"Stopping container {item.name}")
             if item.proxy:
                 self._around.asking.drain(self._sandbox.admin)
-                wait = drain_seconds(self.pod) if self.proxy and self.proxy.gateway else grace
+                wait = self._around.drain_seconds(self.pod) if self.proxy and self.proxy.gateway else grace
                 item.stop = Stop(now + min(wait, grace), now + grace)
             else:
                 item.stop = Stop.within(grace, item.pre_stop, now)
@@ -269,20 +286,6 @@ class PodRun:
 
     def _tell(self, kind: str, reason: str, message: str) -> None:
         self._around.tell(self.pod, kind, reason, message)
-
-
-def drain_seconds(pod: Manifest) -> float:
-    """For how long a gateway's proxy drains before it ends: `terminationDrainDuration`.
-
-    The annotation proxy.istio.io/config of the pod decides, else Istio's default.
-    """
-    text = pod["metadata"].get("annotations", {}).get("proxy.istio.io/config", "")
-    try:
-        asked = (yaml.safe_load(text) or {}).get("terminationDrainDuration", f"{DRAIN_SECONDS}s")
-        unit = next(unit for unit in _UNITS if asked.endswith(unit))
-        return float(asked.removesuffix(unit)) * _UNITS[unit]
-    except (yaml.YAMLError, AttributeError, StopIteration, ValueError):
-        return DRAIN_SECONDS
 
 
 def _press(process: Process, stop: Stop, now: float) -> None:

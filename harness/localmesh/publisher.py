@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from harness.localmesh.xds.memo import Memo
@@ -32,6 +32,8 @@ class Publisher:
         self._wanted = Mesh()
         self._pushed: Mesh | None = None
         self._proxies: tuple[Proxy, ...] = ()
+        self.given: Mapping[tuple[str, int], int] = {}
+        """The ports at which sidecars offer TCP Services, by host and port."""
         self._first_change = 0.0
         self._last_change: float | None = None
 
@@ -45,6 +47,7 @@ class Publisher:
         self._pushed, self._proxies = due, proxies
         if new or gone:
             views = Views(due, self._memo)
+            self.given = views.given
             self._server.publish({proxy.node: translated(views.of(proxy)) for proxy in new}, gone)
 
     def patience(self) -> float | None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,10 @@ from harness.localmesh.asking import Place
 from harness.localmesh.errors import MeshError
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.process import Process, start
-from harness.localmesh.xds.bootstrap import STATS_PORT, bootstrap
+from harness.localmesh.standins.settings import variables
+from harness.localmesh.xds.bootstrap import STATS_PORT, Stats, bootstrap
 from harness.localmesh.xds.model import Proxy
 from harness.localmesh.xds.names import OUTBOUND_PORT
-
-_SETTING = "standin.harness.local/"
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Sandbox:
             return (stats,)
         return (*((self.address, port) for port in self._ports()), (self.address, OUTBOUND_PORT), stats)
 
-    def up(self, container: Manifest, xds_socket: Path, stats_token: str) -> Process:
+    def up(self, container: Manifest, xds_socket: Path, stats_token: str, stats: Stats) -> Process:
         """Starts one container's process.
 
         Raises:
@@ -63,10 +63,23 @@ class Sandbox:
         name = container["name"]
         self._check_ports(name)
         if self.proxy is not None and images.command(container["image"], container) is None:
-            argv, env = self._envoy(xds_socket, stats_token), {"PATH": os.environ.get("PATH", "")}
+            argv, env = self._envoy(xds_socket, stats_token, stats), {"PATH": os.environ.get("PATH", "")}
         else:
             argv, env = self._program(container), self._environment(container)
         return start(f"{self.title}/{name}", argv, env=env, log=self.directory / f"{name}.log")
+
+    def write_addresses(self, given: Mapping[tuple[str, int], int]) -> None:
+        """Writes where its programs reach TCP Services: the address for each host and port, as JSON."""
+        if self.proxy is None or self.proxy.gateway:
+            given = {}
+        places = {f"{host}:{port}": f"{self.address}:{number}" for (host, port), number in given.items()}
+        draft = self.directory / "tcp.json.new"
+        draft.write_text(json.dumps(places))
+        draft.replace(self._addresses)
+
+    @property
+    def _addresses(self) -> Path:
+        return self.directory / "tcp.json"
 
     def remove(self) -> None:
         """Removes its files."""
@@ -109,7 +122,7 @@ class Sandbox:
                         f"containerPort for container {name}."
                     ) from None
 
-    def _envoy(self, xds_socket: Path, stats_token: str) -> tuple[str, ...]:
+    def _envoy(self, xds_socket: Path, stats_token: str, stats: Stats) -> tuple[str, ...]:
         if self.proxy is None:
             raise AssertionError("a pod without a sidecar has no Envoy")
         path = self.directory / "bootstrap.json"
@@ -119,6 +132,7 @@ class Sandbox:
             admin_socket=self.admin,
             xds_socket=xds_socket,
             stats_token=stats_token,
+            stats=stats,
         )
         path.write_text(json.dumps(content))
         path.chmod(0o600)
@@ -146,15 +160,11 @@ class Sandbox:
         metadata = self.pod["metadata"]
         labels = metadata.get("labels", {})
         ports = [str(port["containerPort"]) for port in container.get("ports", ())]
-        settings = {
-            f"STANDIN_{key.removeprefix(_SETTING).upper().replace('-', '_')}": value
-            for key, value in metadata.get("annotations", {}).items()
-            if key.startswith(_SETTING)
-        }
         return {
             "PATH": os.environ.get("PATH", ""),
             **{item["name"]: item.get("value", "") for item in container.get("env", ())},
-            **settings,
+            **variables(metadata.get("annotations", {})),
+            "HARNESS_TCP_ADDRESSES": str(self._addresses),
             "LISTEN_HOST": self.host,
             "PORTS": ",".join(ports),
             "HTTP_PROXY": f"http://{self.address}:{OUTBOUND_PORT}" if self.proxy else "",

@@ -16,7 +16,7 @@ from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.objects import with_section
 from harness.localmesh.podstatus import unschedulable
 from harness.localmesh.store import Store
-from harness.localmesh.workloads import is_terminating
+from harness.localmesh.workloads import controller_of, is_terminating
 
 _CORDON = "node.kubernetes.io/unschedulable"
 _KEEPING_OUT = ("NoSchedule", "NoExecute")
@@ -89,9 +89,8 @@ def _tolerates(toleration: Manifest, taint: Manifest) -> bool:
 
 
 def _owner(pod: Manifest) -> str:
-    references = pod["metadata"].get("ownerReferences", ())
-    own: str = pod["metadata"]["uid"]
-    return next((item["uid"] for item in references if item.get("controller")), own)
+    uid: str = pod["metadata"]["uid"]
+    return controller_of(pod) or uid
 
 
 def _bind(store: Store, pod: Manifest, node: str) -> Manifest | None:

@@ -6,15 +6,17 @@ Source: kubernetes/kubernetes `pkg/controller/controller_utils.go`, `pkg/control
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from harness.localmesh.kinds.parse import Manifest
-from harness.localmesh.objects import ALPHABET
+from harness.localmesh.objects import ALPHABET, clone
 
 HASH_LABEL = "pod-template-hash"
 
@@ -23,11 +25,17 @@ def by_controller(objects: Iterable[Manifest]) -> dict[str, list[Manifest]]:
     """The objects that have a controller, by its UID, oldest first."""
     found: dict[str, list[Manifest]] = {}
     for item in objects:
-        if uid := _controller(item):
+        if uid := controller_of(item):
             found.setdefault(uid, []).append(item)
     for items in found.values():
         items.sort(key=lambda item: (item["metadata"]["creationTimestamp"], item["metadata"]["name"]))
     return found
+
+
+def controller_of(item: Manifest) -> str:
+    """The UID of the object's controller, or ""."""
+    references = item["metadata"].get("ownerReferences", ())
+    return next((reference["uid"] for reference in references if reference.get("controller")), "")
 
 
 def owner_reference(owner: Manifest) -> Manifest:
@@ -47,8 +55,13 @@ def template_hash(deployment: Manifest) -> str:
 
     Empty values count as absent, as clients that read a template and write it back leave them out.
     """
-    text = json.dumps(_without_empty(deployment["spec"]["template"]), sort_keys=True)
-    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    return _hash(msgspec.json.encode(deployment["spec"]["template"], order="sorted"))
+
+
+@lru_cache(maxsize=4096)
+def _hash(template: bytes) -> str:
+    text = msgspec.json.encode(_without_empty(msgspec.json.decode(template)), order="sorted")
+    digest = int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
     return "".join(ALPHABET[(digest >> (5 * place)) % len(ALPHABET)] for place in range(10))
 
 
@@ -63,7 +76,7 @@ def replica_set(deployment: Manifest, replicas: int, annotations: Manifest) -> M
     """The ReplicaSet for the Deployment's present pod template, with these annotations."""
     metadata, spec = deployment["metadata"], deployment["spec"]
     hashed = template_hash(deployment)
-    template = json.loads(json.dumps(spec["template"]))
+    template = clone(spec["template"])
     labels = {**template.get("metadata", {}).get("labels", {}), HASH_LABEL: hashed}
     template.setdefault("metadata", {})["labels"] = labels
     return {
@@ -181,8 +194,3 @@ def _deletion_cost(pod: Manifest) -> int:
         return int(text)
     except ValueError:
         return 0
-
-
-def _controller(item: Manifest) -> str:
-    references = item["metadata"].get("ownerReferences", ())
-    return next((reference["uid"] for reference in references if reference.get("controller")), "")

@@ -43,8 +43,8 @@ def main() -> int:
         if wish.cases:
             _generated(istiod, wish.cases, wish.seed, tally, console)
         _report(tally, wish.show, console)
-        if wish.shrink and tally.groups:
-            _shrink(istiod, next(iter(tally.groups)), wish.seed, console)
+        for kind in [name for name in tally.groups if wish.shrink is not None and wish.shrink in name][:1]:
+            _shrink(istiod, kind, wish.seed, console)
     console.print(
         f"{tally.cases} cases, {tally.resources} resources compared, {tally.known} known differences "
         f"({len(KNOWN)} kinds), {tally.unexplained} unexplained differences ({len(tally.groups)} kinds); "
@@ -60,7 +60,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the generated cases")
     parser.add_argument("--show", type=int, default=20, help="how many kinds of differences to show")
     parser.add_argument(
-        "--shrink", action="store_true", help="look for the smallest case with the first difference"
+        "--shrink",
+        nargs="?",
+        const="",
+        help="look for the smallest case with a difference of the first kind, or the first with this in its name",
     )
     parser.add_argument("--program", type=Path, default=PROGRAM, help="istiod-translate")
     return parser.parse_args()
@@ -103,7 +106,7 @@ def _generated(istiod: Istiod, count: int, number: int, tally: Tally, console: C
 
 def _report(tally: Tally, show: int, console: Console) -> None:
     for reason, times in tally.refused.most_common(show):
-        console.print(f"left out {times} times, as admission refuses it: {reason}", markup=False)
+        console.print(f"left out {times} times, as only our admission refuses it: {reason}", markup=False)
     ranked = Counter({name: found.times for name, found in tally.groups.items()})
     for name, times in ranked.most_common(show):
         console.print(f"\n{name}: {times} times, first in case {tally.groups[name].case}", markup=False)

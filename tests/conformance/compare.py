@@ -9,7 +9,7 @@ from typing import Any
 MISSING = "(missing)"
 
 _UNORDERED = frozenset(
-    {"virtual_hosts", "domains", "lb_endpoints", "match_typed_subject_alt_names", "match_subject_alt_names"}
+    {"virtual_hosts", "domains", "lb_endpoints", "match_subject_alt_names", "query_parameters"}
 )
 """Lists whose order means nothing to Envoy."""
 

@@ -53,8 +53,8 @@ class Istiod:
         self._cases = 0
         self._process = _started(program)
 
-    def translate(self, case: Case) -> Answer:
-        """Istiod's answer to `case`.
+    def translate(self, case: Case, reviewed: Iterable[Manifest] = ()) -> Answer:
+        """What istiod makes of `case`; the Istio objects `reviewed` are validated and nothing else.
 
         Raises:
             IstiodError: istiod cannot read the case or panicked, or the process is gone.
@@ -63,7 +63,7 @@ class Istiod:
         if self._cases % _LIFE == 0:
             self._stop()
             self._process = _started(self._program)
-        answer = self._ask(_question(case))
+        answer = self._ask({**_question(case), "reviewed": _documents(reviewed)})
         return Answer(answer.get("proxies", {}), answer["refused"], answer["warned"])
 
     def written(self, resources: Sequence[Resource]) -> list[Resource]:

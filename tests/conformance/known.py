@@ -21,6 +21,18 @@ KNOWN: tuple[Known, ...] = (
         re.compile(r"routes/.*\.route\.max_grpc_timeout"),
         "deprecated: Envoy warns of it, and it says no more than that there is no limit",
     ),
+    Known(
+        re.compile(r"(listeners|inbound)/.*\.typed_config\.(tracing|request_id_extension)"),
+        "tracing, which nobody asks for: without a provider neither does anything",
+    ),
+    Known(
+        re.compile(r"listeners/http_proxy\..*\.typed_config\.stat_prefix"),
+        "istiod's explicit proxy listens on 127.0.0.1, ours on the pod's address",
+    ),
+    Known(
+        re.compile(r"listeners/http_proxy\..*\.http_filters\[envoy\.filters\.http\.dynamic_forward_proxy\]"),
+        "hosts of no Service are looked up by the explicit proxy, as there is no original destination",
+    ),
 )
 
 

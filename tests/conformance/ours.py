@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,9 +13,9 @@ from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.admission import admit
 from harness.localmesh.store import Store
 from harness.localmesh.world import World
-from harness.localmesh.xds.model import Mesh, Proxy
+from harness.localmesh.xds.model import UNSPECIFIED, Mesh, Proxy
 from harness.localmesh.xds.snapshot import translated
-from harness.localmesh.xds.view import Views
+from harness.localmesh.xds.view import View, Views
 from harness.localmesh.xds.virtualhosts import port_routes
 from tests.conformance.case import Asked, Case, Manifest
 
@@ -24,10 +24,21 @@ Resources = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
+class Tcp:
+    """A TCP port of a Service, `place` as "host:port": the port given to it, the names of istiod's listeners."""
+
+    place: str
+    given: int
+    names: tuple[str, ...]
+    headless: bool
+
+
+@dataclass(frozen=True)
 class Answer:
     """What we say to a case: each proxy's resources by its key, and why objects were refused, by their names."""
 
     proxies: Mapping[str, Resources]
+    tcp: Mapping[str, Sequence[Tcp]]
     refused: Mapping[str, str]
 
 
@@ -35,8 +46,12 @@ def translate(case: Case) -> Answer:
     """Our answer to `case`; what admission refuses is not part of the translation."""
     taken, refused = admitted([*case.manifests, *_settings(case.mesh)])
     mesh = World(cast(Store, _Objects(taken))).mesh()
-    proxies = {asked.key: _snapshot(mesh, case, asked) for asked in case.proxies}
-    return Answer(proxies, refused)
+    views = {asked.key: _view(mesh, case, asked) for asked in case.proxies}
+    return Answer(
+        {key: _snapshot(view) for key, view in views.items()},
+        {key: [*_tcp(view)] for key, view in views.items()},
+        refused,
+    )
 
 
 def admitted(manifests: Iterable[Manifest]) -> tuple[list[Manifest], dict[str, str]]:
@@ -61,6 +76,9 @@ def admitted(manifests: Iterable[Manifest]) -> tuple[list[Manifest], dict[str, s
 
 
 _SERVED = {resource.kind: resource for resource in RESOURCES}
+_DEFAULT_PORT = 80
+"""Of the hosts of VirtualServices that are no Services."""
+
 _UNREAD = frozenset({"EndpointSlice"})
 """What the controllers make, and the translation works out for itself."""
 
@@ -89,15 +107,18 @@ def _settings(mesh: Mapping[str, Any]) -> list[Manifest]:
     return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}] if mesh else []
 
 
-def _snapshot(mesh: Mesh, case: Case, asked: Asked) -> Resources:
+def _view(mesh: Mesh, case: Case, asked: Asked) -> View:
     address = case.pod(asked)["status"]["podIP"]
     workload = next(item for item in mesh.workloads if item.ip == address)
-    view = Views(mesh).of(Proxy(workload, {}, workload.ip, asked.gateway))
+    return Views(mesh).of(Proxy(workload, {}, workload.ip, asked.gateway))
+
+
+def _snapshot(view: View) -> Resources:
     made = translated(view)
     routes = dict(made.routes)
-    if not asked.gateway:
+    if not view.proxy.gateway:
         ports = {port.number for service in view.services for port in service.ports if port.is_http}
-        for port in sorted(ports):
+        for port in sorted({_DEFAULT_PORT, *ports}):
             routes[str(port)] = port_routes(view, port)
     return {
         "clusters": made.clusters,
@@ -105,3 +126,15 @@ def _snapshot(mesh: Mesh, case: Case, asked: Asked) -> Resources:
         "listeners": made.listeners,
         "routes": routes,
     }
+
+
+def _tcp(view: View) -> Iterator[Tcp]:
+    """The TCP ports it may call; istiod's listeners are named by the Service's addresses, or by those of its pods."""
+    for service in view.services:
+        for port in service.ports:
+            given = view.given_port(service, port)
+            if given is not None:
+                pods = [item.address for item in view.endpoints(service, port)] if service.headless else []
+                addresses = [*service.addresses, *pods] or [UNSPECIFIED]
+                names = tuple(f"{address}_{port.number}" for address in addresses)
+                yield Tcp(f"{service.host}:{port.number}", given, names, service.headless)

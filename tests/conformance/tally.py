@@ -24,7 +24,7 @@ class Found:
 
 @dataclass
 class Tally:
-    """The sums over all cases; `refused` counts why our admission refused objects."""
+    """The sums over all cases; `refused` counts why our admission refused what istiod takes."""
 
     cases: int = 0
     resources: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.conformance.shape import comparable, shape_of_ours, shape_of_theirs
+from tests.conformance.shape import comparable, shape_of_ours, shape_of_theirs, spare
 
 HCM = "envoy.filters.network.http_connection_manager"
 
@@ -15,6 +15,7 @@ def _resources(**kinds: Any) -> dict[str, list[dict[str, Any]]]:
 
 def _chain(port: int, protocol: str) -> dict[str, Any]:
     return {
+        "name": f"0.0.0.0_{port}",
         "filter_chain_match": {"destination_port": port, "transport_protocol": protocol},
         "filters": [{"name": HCM}],
     }
@@ -35,8 +36,8 @@ def test_an_inbound_listener_of_ours_is_istiods_chains_for_its_port() -> None:
     )
     for chain in ours["filter_chains"]:
         del chain["filter_chain_match"]["destination_port"]
-    mine = shape_of_ours(_resources(listeners=[ours]), "10.1.0.2")
-    other = shape_of_theirs(_resources(listeners=[theirs]))
+    mine = shape_of_ours(_resources(listeners=[ours]), "10.1.0.2", {})
+    other = shape_of_theirs(_resources(listeners=[theirs]), {})
     assert mine["inbound/8080"] == other["inbound/8080"]
     assert [*other] == ["inbound/8080", "inbound/9000"]
 
@@ -44,8 +45,8 @@ def test_an_inbound_listener_of_ours_is_istiods_chains_for_its_port() -> None:
 def test_the_explicit_proxy_is_the_same_listener_at_another_address() -> None:
     """Only name and address are set aside."""
     chain = {"filters": [{"name": HCM, "typed_config": {"stat_prefix": "x"}}]}
-    mine = shape_of_ours(_resources(listeners=[_listener("10.1.0.2_15001", 15001, chain)]), "10.1.0.2")
-    other = shape_of_theirs(_resources(listeners=[_listener("127.0.0.1_15001", 15001, chain)]))
+    mine = shape_of_ours(_resources(listeners=[_listener("10.1.0.2_15001", 15001, chain)]), "10.1.0.2", {})
+    other = shape_of_theirs(_resources(listeners=[_listener("127.0.0.1_15001", 15001, chain)]), {})
     assert mine == other
     assert "listeners/http_proxy" in mine
 
@@ -60,7 +61,7 @@ def test_our_metrics_leave_no_trace() -> None:
         "name": "http_proxy",
         "request_headers_to_add": [{"header": {"key": "x-envoy-peer-metadata", "value": "v"}}],
     }
-    made = shape_of_ours(_resources(clusters=[cluster], routes=[routes]), "10.1.0.2")
+    made = shape_of_ours(_resources(clusters=[cluster], routes=[routes]), "10.1.0.2", {})
     assert made["clusters/c"]["metadata"] == {"filter_metadata": {"istio": {"services": []}}}
     assert made["routes/http_proxy"] == {"name": "http_proxy"}
 
@@ -69,11 +70,11 @@ def test_headers_of_a_virtual_service_stay() -> None:
     """Only the headers of our metrics are set aside."""
     asked = [{"header": {"key": "x-user", "value": "v"}}]
     routes = {"name": "http_proxy", "request_headers_to_add": asked}
-    assert shape_of_ours(_resources(routes=[routes]), "10.1.0.2")["routes/http_proxy"] == routes
+    assert shape_of_ours(_resources(routes=[routes]), "10.1.0.2", {})["routes/http_proxy"] == routes
 
 
 def test_an_inbound_port_that_a_service_targets_is_always_compared() -> None:
     """Only a declared port without a Service has no chain of istiod's."""
-    mine, other = comparable({"inbound/80": [], "inbound/81": []}, {"inbound/82": []}, declared=[80])
+    mine, other = comparable({"inbound/80": [], "inbound/81": []}, {"inbound/82": []}, spare([80], []))
     assert [*mine] == ["inbound/81"]
     assert [*other] == ["inbound/82"]

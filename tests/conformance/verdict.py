@@ -14,7 +14,7 @@ from tests.conformance.compare import Difference, differences
 from tests.conformance.istiod import Answer as Theirs
 from tests.conformance.istiod import Istiod, IstiodError
 from tests.conformance.known import reason
-from tests.conformance.shape import MESH, comparable, shape_of_ours, shape_of_theirs
+from tests.conformance.shape import MESH, comparable, routes_of_ports, shape_of_ours, shape_of_theirs, spare
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Outcome:
     """What came of a case.
 
     `resources` were compared; `unexplained` are the differences that are not known, `known` the number of those
-    that are; `refused` is why our admission refused objects, by "Kind namespace/name": they were left out on both
-    sides.
+    that are; `refused` is why our admission refused objects that istiod's does not, by "Kind namespace/name". What
+    either refuses is left out on both sides.
     """
 
     resources: int
@@ -35,14 +35,18 @@ class Outcome:
 def judge(istiod: Istiod, case: Case) -> Outcome:
     """Both answers to `case`, compared."""
     _, refused = ours.admitted(case.manifests)
+    left_out = [item for item in case.istio() if _name(item) in refused]
     case = replace(case, manifests=_without(case, refused))
     try:
-        theirs = istiod.translate(replace(case, mesh={**MESH, **case.mesh}))
+        theirs = istiod.translate(replace(case, mesh={**MESH, **case.mesh}), left_out)
     except IstiodError as error:
         return Outcome(0, (Difference("case", "accepted", str(error)),), 0, refused)
     found = [
-        Difference(f"admission/{name}", "accepted", f"refused: {why}") for name, why in theirs.refused.items()
+        Difference(f"admission/{name}", "accepted", f"refused: {why}")
+        for name, why in theirs.refused.items()
+        if name not in refused
     ]
+    refused = {name: why for name, why in refused.items() if name not in theirs.refused}
     resources = 0
     # What istiod refuses it does not translate.
     try:
@@ -73,11 +77,17 @@ def _of_proxy(
         for container in pod["spec"]["containers"]
         for port in container.get("ports", ())
     ]
-    one, other = comparable(
-        shape_of_ours(written, pod["status"]["podIP"]),
-        shape_of_theirs(theirs.proxies[asked.key], gateway=asked.gateway),
-        declared,
-    )
+    tcp = mine.tcp[asked.key]
+    shape = shape_of_ours(written, pod["status"]["podIP"], {item.given: item.place for item in tcp})
+    places: dict[str, list[str]] = {}
+    for item in tcp:
+        for name in item.names:
+            places.setdefault(name, []).append(item.place)
+    its = shape_of_theirs(theirs.proxies[asked.key], places, gateway=asked.gateway)
+    one, other = comparable(shape, its, spare(declared, [item.place for item in tcp if item.headless]))
+    if not asked.gateway:
+        proxy, ports = routes_of_ports(shape)
+        one, other = {**one, **proxy}, {**other, **ports}
     return len(one.keys() | other.keys()), list(_prefixed(asked, one, other))
 
 

@@ -227,9 +227,9 @@ def test_without_istiod_certificates_expire_and_with_it_they_come_back(kubectl, 
                 # Each slow request needs a connection between the Envoys of its own.
                 connection = http.client.HTTPConnection(sidecar, 15001, timeout=10)
                 stack.enter_context(contextlib.closing(connection))
-                connection.request("GET", "http://web/?delay=4s", headers={"Host": "web"})
+                connection.request("GET", "http://web/?delay=10s", headers={"Host": "web"})
                 with contextlib.suppress(TimeoutError):
-                    connection.sock.settimeout(0.5)
+                    connection.sock.settimeout(0.2)
                     return connection.getresponse().status == 503
                 return False
 
@@ -346,7 +346,7 @@ def test_a_deleted_pod_ends_in_its_own_time_or_at_once(core):
     first, second = pods()[:2]
     begun = time.monotonic()
     core.delete_namespaced_pod(first, "default")
-    eventually(lambda: first not in pods())
-    assert 1.0 <= time.monotonic() - begun < 10.0
+    eventually(lambda: first not in pods(), within=25.0)  # it may have to answer what others have asked
+    assert time.monotonic() - begun >= 1.0
     core.delete_namespaced_pod(second, "default", grace_period_seconds=0)
     assert second not in pods()

@@ -160,3 +160,40 @@ def test_deleting_a_deployment_takes_its_pods_along(cluster):
     cluster.settle()
     assert cluster.pods() == []
     assert cluster.store.list(REPLICA_SETS) == ()
+
+
+def relabel(cluster, resource, name, **labels):
+    """Changes labels of an object."""
+
+    def change(old):
+        kept = {**old["metadata"].get("labels", {}), **labels}
+        return {**old, "metadata": {**old["metadata"], "labels": kept}}
+
+    return cluster.store.update(resource, "default", name, change)
+
+
+def test_a_pod_whose_labels_no_longer_match_is_left_to_itself_and_replaced(cluster):
+    """As people take a pod out of service to look at it."""
+    cluster.store.create(DEPLOYMENTS, deployment(2))
+    cluster.settle()
+    taken = cluster.pods()[0]["metadata"]["name"]
+    relabel(cluster, PODS, taken, app="aside")
+    cluster.settle()
+    assert "ownerReferences" not in cluster.store.get(PODS, "default", taken)["metadata"]
+    assert len(cluster.pods(app="web")) == 2
+    relabel(cluster, PODS, taken, app="web")
+    cluster.settle()
+    assert len(cluster.pods()) == 2
+
+
+def test_what_a_deployment_left_behind_is_taken_over_by_the_next_one(cluster):
+    """After a deletion with --cascade=orphan its pods go on, and are not doubled."""
+    cluster.store.create(DEPLOYMENTS, deployment(2))
+    cluster.settle()
+    before = {pod["metadata"]["uid"] for pod in cluster.pods()}
+    cluster.store.delete(DEPLOYMENTS, "default", "web", propagation="Orphan")
+    cluster.settle()
+    cluster.store.create(DEPLOYMENTS, deployment(2))
+    cluster.settle()
+    assert {pod["metadata"]["uid"] for pod in cluster.pods()} == before
+    assert len(cluster.store.list(REPLICA_SETS)) == 1

@@ -23,7 +23,7 @@ VIRTUAL_SERVICE = """
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: x}
-spec: {hosts: [a], tcp: []}
+spec: {hosts: [a], tunnel: []}
 """
 
 
@@ -84,7 +84,7 @@ def test_a_namespace_may_follow_what_lives_in_it(tmp_path, store):
         ("apiVersion: v1\n", "kind is missing"),
         ("apiVersion: v1\nkind: Teapot\nmetadata: {name: x}\n", "no kind Teapot of v1"),
         (SERVICE.replace("spec: {", "spec: {color: red, "), 'unknown field "spec.color"'),
-        (VIRTUAL_SERVICE, "spec.tcp"),
+        (VIRTUAL_SERVICE, "spec.tunnel"),
     ],
 )
 def test_bad_input_is_refused_with_its_place_and_reason(tmp_path, store, text, said):

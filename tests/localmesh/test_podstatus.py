@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.localmesh.containers import Container, Stop
-from harness.localmesh.podrun import drain_seconds
 from harness.localmesh.podstatus import pending, quality, running
 
 POD = {
@@ -144,17 +143,3 @@ def test_the_hook_is_part_of_the_grace_and_leaves_the_program_two_seconds(grace,
 def test_the_quality_of_service_follows_from_the_resources(resources, wanted):
     """As in Kubernetes' documentation."""
     assert quality({"spec": {"containers": [{"resources": resources}]}}) == wanted
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("", 5.0),
-        ("terminationDrainDuration: 20s", 20.0),
-        ("terminationDrainDuration: 500ms", 0.5),
-        ("- x", 5.0),
-    ],
-)
-def test_a_gateway_drains_for_as_long_as_its_annotation_says(text, seconds):
-    """`proxy.istio.io/config`, else five seconds."""
-    assert drain_seconds({"metadata": {"annotations": {"proxy.istio.io/config": text}}}) == seconds

@@ -135,6 +135,8 @@ def test_only_changes_and_failures_are_told(asking, program):
     asking.probe("a", "readiness", probe, "127.0.0.1")
     (first,) = news(asking, 1)
     assert (first.key, first.kind, first.state, first.failure) == ("a", "readiness", True, "")
+    asking.woken.clear()
+    assert not asking.woken.wait(0.1)  # five more successes
     program.code = 503
     failures = news(asking, 2)[:2]
     assert [item.state for item in failures] == [None, False]

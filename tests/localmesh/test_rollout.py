@@ -9,7 +9,7 @@ from paper import Cluster, deployment
 from harness.localmesh import progress, rollout
 from harness.localmesh.api.resources import DEPLOYMENTS, EVENTS, PODS, REPLICA_SETS
 from harness.localmesh.rollout import Family
-from harness.localmesh.workloads import template_hash
+from harness.localmesh.workloads import first_to_go, template_hash
 
 REVISION = "deployment.kubernetes.io/revision"
 ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
@@ -179,6 +179,41 @@ def test_values_left_out_make_no_other_template():
     assert template_hash(bare) == template_hash(full)
     bare["spec"]["template"]["spec"]["containers"][0]["image"] = "y"
     assert template_hash(bare) != template_hash(full)
+
+
+def candidate(name, *, node="a", phase="Running", ready="2026-01-01T00:00:00Z", restarts=0, cost="0"):
+    """A pod as scaling down looks at it; `ready` is since when, or None."""
+    condition = {"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": ready}
+    return {
+        "metadata": {"name": name, "annotations": {"controller.kubernetes.io/pod-deletion-cost": cost}},
+        "spec": {"nodeName": node} if node else {},
+        "status": {
+            "phase": phase,
+            "conditions": [condition],
+            "containerStatuses": [{"restartCount": restarts}],
+        },
+    }
+
+
+def test_scaling_down_takes_pods_in_the_order_of_kubernetes():
+    """From the pod that is worth least to the one that is worth most; of two equal ones the younger goes first."""
+    wanted = [
+        candidate("unassigned", node="", phase="Pending", ready=None),
+        candidate("pending", node="b", phase="Pending", ready=None),
+        candidate("not-ready", node="c", ready=None),
+        candidate("cheap", node="d", cost="-5"),
+        candidate("crowded", node="e"),
+        candidate("crowded-too", node="e", ready="2025-01-01T00:00:00Z"),
+        candidate("just-ready", node="f", ready="2026-06-01T00:00:00Z"),
+        candidate("restarted", node="g", restarts=3),
+        candidate("younger", node="h"),
+        candidate("older", node="i"),
+        candidate("dear", node="j", cost="7"),
+    ]
+    shuffled = sorted(wanted, key=lambda pod: (pod["metadata"]["name"] == "younger", pod["metadata"]["name"]))
+    assert [pod["metadata"]["name"] for pod in first_to_go(shuffled)] == [
+        pod["metadata"]["name"] for pod in wanted
+    ]
 
 
 @pytest.mark.parametrize("replicas", [0, 1, 4, 7])

@@ -23,6 +23,7 @@ from harness.localmesh.kinds.defaults import without_nulls
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.objects import with_metadata
 
+_NAMING = frozenset(("name", "namespace", "uid", "resourceVersion", "managedFields"))
 _KUBECTL = "kubectl"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -34,7 +35,7 @@ def apply(writing: Writing, old: Manifest | None, said: Manifest, *, force: bool
         Refused: 409 with every field that another manager owns and `said` would change, unless `force`; 400 when
             an element of a keyed list lacks its key or two share theirs.
     """
-    schema, said = writing.schema, without_nulls(said)
+    schema, said = writing.schema, _section(writing, without_nulls(said))
     if said["metadata"].get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
     _check_unique(schema, said, ())
@@ -49,6 +50,18 @@ def apply(writing: Writing, old: Manifest | None, said: Manifest, *, force: bool
         if hindrances:
             raise _conflict(hindrances)
     return with_metadata(new, managedFields=encoded(writing.applied(found, old, new, mine)))
+
+
+def _section(writing: Writing, said: Manifest) -> Manifest:
+    """What counts of `said`: the status, through its subresource, and everything else without it."""
+    if writing.manager.subresource == "status":
+        metadata = {key: value for key, value in said["metadata"].items() if key in _NAMING}
+        return {key: said[key] for key in ("apiVersion", "kind", "status") if key in said} | {
+            "metadata": metadata
+        }
+    if writing.schema.resource.has_status:
+        return {key: value for key, value in said.items() if key != "status"}
+    return said
 
 
 def _first(writing: Writing, old: Manifest) -> tuple[Entry, ...]:

@@ -1,13 +1,10 @@
-"""What a client asks before it asks for objects: groups, kinds, versions, and enough OpenAPI for kubectl.
-
-kubectl's `apply` looks into the OpenAPI v3 document of a group for a PATCH operation that takes
-`fieldValidation`; it finds that, and falls back to its own types for everything else.
-"""
+"""What a client asks before it asks for objects: groups, kinds, versions, and where their OpenAPI is."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from harness.localmesh.api import openapi
 from harness.localmesh.api.absent import ABSENT
 from harness.localmesh.api.messages import Request, Response, response
 from harness.localmesh.api.resources import RESOURCES, Resource, api_version
@@ -15,7 +12,7 @@ from harness.localmesh.api.reviews import REVIEWS
 from harness.localmesh.kinds.parse import Manifest
 
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-_ABSENT_VERBS = ("create", "get", "list", "patch")
+_ABSENT_VERBS = ("create", "get", "list", "patch", "watch")
 _SERVED = (*RESOURCES, *REVIEWS, *ABSENT)
 _SUBRESOURCE_VERBS = {
     "eviction": ("create",),
@@ -37,7 +34,6 @@ _VERSION = {
     "compiler": "",
     "platform": "linux/amd64",
 }
-_PATCH_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation")
 
 
 def document(request: Request) -> Response | None:
@@ -114,37 +110,6 @@ def _subresource(resource: Resource, name: str) -> Manifest:
     return {**entry, "kind": "PodProxyOptions"} if name == "proxy" else entry
 
 
-def _openapi(group: str, version: str) -> Manifest:
-    root = f"/apis/{group}/{version}" if group else f"/api/{version}"
-    paths = {}
-    for resource in _served(group, version):
-        home = "/namespaces/{namespace}" if resource.namespaced else ""
-        paths[f"{root}{home}/{resource.plural}/{{name}}"] = {"patch": _patch(resource, version)}
-    return {
-        "openapi": "3.0.0",
-        "info": {"title": "local mesh", "version": "1"},
-        "paths": paths,
-        "components": {"schemas": {}},
-    }
-
-
-def _patch(resource: Resource, version: str) -> Manifest:
-    return {
-        "operationId": f"patch{resource.kind}",
-        "parameters": [
-            {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
-            for name in _PATCH_PARAMETERS
-        ],
-        "responses": {"200": {"description": "OK"}},
-        "x-kubernetes-action": "patch",
-        "x-kubernetes-group-version-kind": {
-            "group": resource.group,
-            "version": version,
-            "kind": resource.kind,
-        },
-    }
-
-
 def _documents() -> dict[str, bytes]:
     groups = _groups()
     documents: dict[str, Any] = {"/version": _VERSION}
@@ -153,7 +118,7 @@ def _documents() -> dict[str, bytes]:
         for version in versions:
             root = f"apis/{group}/{version}" if group else f"api/{version}"
             documents[f"/{root}"] = _resource_list(group, version)
-            documents[f"/openapi/v3/{root}"] = _openapi(group, version)
+            documents[f"/openapi/v3/{root}"] = openapi.document(group, version, _served(group, version))
             index[root] = {"serverRelativeURL": f"/openapi/v3/{root}?hash=1"}
         if group:
             documents[f"/apis/{group}"] = {"kind": "APIGroup", "apiVersion": "v1", **_group(group, versions)}

@@ -105,9 +105,7 @@ def decode(body: bytes) -> Manifest:
     envelope = dict(_fields(body[len(_MAGIC) :]))
     head = _message("TypeMeta", _bytes(envelope.get(1, b"")))
     kind = head.get("kind", "")
-    if kind not in _MESSAGES or "metadata" not in _names(kind) | {
-        "metadata" if kind == "DeleteOptions" else ""
-    }:
+    if kind not in _KINDS:
         raise ValueError(f"the local mesh does not read the kind {kind!r} in protobuf; send it as JSON")
     return {**head, **_message(kind, _bytes(envelope.get(2, b"")))}
 
@@ -214,10 +212,6 @@ def _text(value: int | bytes) -> str:
     return _bytes(value).decode()
 
 
-def _names(message: str) -> set[str]:
-    return {field for field, _, _ in _MESSAGES[message].values()}
-
-
 def _parsed(table: str) -> dict[str, dict[int, tuple[str, str, str]]]:
     messages: dict[str, dict[int, tuple[str, str, str]]] = {}
     for line in table.replace("\n ", " ").split("\n"):
@@ -241,3 +235,6 @@ _READ: dict[str, Callable[[int | bytes], Any]] = {
     "IntOrString": _int_or_string,
 }
 _MESSAGES = _parsed(_TABLE)
+_KINDS = {"DeleteOptions"} | {
+    name for name, fields in _MESSAGES.items() if any(label == "metadata" for label, _, _ in fields.values())
+} - {"PodTemplateSpec"}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_ISTIO = ("istio-io", "networking-istio-io")
 _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 
 
@@ -52,6 +51,11 @@ class Resource:
     def builtin(self) -> bool:
         """Whether Kubernetes itself defines it; Istio's kinds are custom resources."""
         return not self.group.endswith("istio.io")
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it is replaced only by whoever names the resourceVersion to replace, as Kubernetes demands."""
+        return not self.builtin or self.kind in ("Lease", "PodDisruptionBudget")
 
     @property
     def has_status(self) -> bool:
@@ -128,102 +132,52 @@ DISRUPTION_BUDGETS = Resource(
     "policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", short=("pdb",), subresources=("status",)
 )
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
-VIRTUAL_SERVICES = Resource(
-    "networking.istio.io",
-    "v1",
-    "virtualservices",
-    "VirtualService",
-    short=("vs",),
-    categories=_ISTIO,
-    subresources=("status",),
-    also=("v1beta1", "v1alpha3"),
+
+
+def _istio(
+    group: str,
+    plural: str,
+    kind: str,
+    *short: str,
+    version: str = "v1",
+    also: tuple[str, ...] = ("v1beta1", "v1alpha3"),
+) -> Resource:
+    categories = ("istio-io", f"{group}-istio-io")
+    return Resource(
+        f"{group}.istio.io",
+        version,
+        plural,
+        kind,
+        True,
+        short,
+        categories,
+        subresources=("status",),
+        also=also,
+    )
+
+
+VIRTUAL_SERVICES = _istio("networking", "virtualservices", "VirtualService", "vs")
+DESTINATION_RULES = _istio("networking", "destinationrules", "DestinationRule", "dr")
+GATEWAYS = _istio("networking", "gateways", "Gateway", "gw")
+SERVICE_ENTRIES = _istio("networking", "serviceentries", "ServiceEntry", "se")
+WORKLOAD_ENTRIES = _istio("networking", "workloadentries", "WorkloadEntry", "we")
+SIDECARS = _istio("networking", "sidecars", "Sidecar")
+ENVOY_FILTERS = _istio("networking", "envoyfilters", "EnvoyFilter", version="v1alpha3", also=())
+PEER_AUTHENTICATIONS = _istio(
+    "security", "peerauthentications", "PeerAuthentication", "pa", also=("v1beta1",)
 )
-DESTINATION_RULES = Resource(
-    "networking.istio.io",
-    "v1",
-    "destinationrules",
-    "DestinationRule",
-    short=("dr",),
-    categories=_ISTIO,
-    subresources=("status",),
-    also=("v1beta1", "v1alpha3"),
+AUTHORIZATION_POLICIES = _istio(
+    "security", "authorizationpolicies", "AuthorizationPolicy", "ap", also=("v1beta1",)
 )
-GATEWAYS = Resource(
-    "networking.istio.io",
-    "v1",
-    "gateways",
-    "Gateway",
-    short=("gw",),
-    categories=_ISTIO,
-    subresources=("status",),
-    also=("v1beta1", "v1alpha3"),
-)
-SERVICE_ENTRIES = Resource(
-    "networking.istio.io",
-    "v1",
-    "serviceentries",
-    "ServiceEntry",
-    short=("se",),
-    categories=_ISTIO,
-    subresources=("status",),
-    also=("v1beta1", "v1alpha3"),
-)
-WORKLOAD_ENTRIES = Resource(
-    "networking.istio.io",
-    "v1",
-    "workloadentries",
-    "WorkloadEntry",
-    short=("we",),
-    categories=_ISTIO,
-    subresources=("status",),
-    also=("v1beta1", "v1alpha3"),
-)
-SIDECARS = Resource(
-    "networking.istio.io",
-    "v1",
-    "sidecars",
-    "Sidecar",
-    categories=_ISTIO,
-    subresources=("status",),
-    also=("v1beta1", "v1alpha3"),
-)
-ENVOY_FILTERS = Resource(
-    "networking.istio.io",
-    "v1alpha3",
-    "envoyfilters",
-    "EnvoyFilter",
-    categories=_ISTIO,
-    subresources=("status",),
-)
-PEER_AUTHENTICATIONS = Resource(
-    "security.istio.io",
-    "v1",
-    "peerauthentications",
-    "PeerAuthentication",
-    short=("pa",),
-    categories=("istio-io", "security-istio-io"),
-    subresources=("status",),
-    also=("v1beta1",),
-)
-AUTHORIZATION_POLICIES = Resource(
-    "security.istio.io",
-    "v1",
-    "authorizationpolicies",
-    "AuthorizationPolicy",
-    short=("ap",),
-    categories=("istio-io", "security-istio-io"),
-    subresources=("status",),
-    also=("v1beta1",),
-)
-TELEMETRIES = Resource(
-    "telemetry.istio.io",
-    "v1",
-    "telemetries",
-    "Telemetry",
-    short=("telemetry",),
-    categories=("istio-io", "telemetry-istio-io"),
-    subresources=("status",),
-    also=("v1alpha1",),
+TELEMETRIES = _istio("telemetry", "telemetries", "Telemetry", "telemetry", also=("v1alpha1",))
+
+# Kinds that Istio has and the mesh does not: they are served so that a write gets a sentence and not a 404.
+_REFUSED = (
+    _istio("security", "requestauthentications", "RequestAuthentication", "ra", also=("v1beta1",)),
+    _istio("networking", "workloadgroups", "WorkloadGroup", "wg"),
+    _istio("networking", "proxyconfigs", "ProxyConfig", version="v1beta1", also=()),
+    _istio("extensions", "wasmplugins", "WasmPlugin", version="v1alpha1", also=()),
+    _istio("extensions", "trafficextensions", "TrafficExtension", version="v1alpha1", also=()),
 )
 
 RESOURCES = (
@@ -251,6 +205,7 @@ RESOURCES = (
     PEER_AUTHENTICATIONS,
     AUTHORIZATION_POLICIES,
     TELEMETRIES,
+    *_REFUSED,
 )
 
 _BY_PATH = {(r.group, version, r.plural): r for r in RESOURCES for version in r.versions}

@@ -14,6 +14,7 @@ from harness.localmesh.api.resources import Resource
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds import defaults, istio, kubernetes, names, rules
 from harness.localmesh.kinds.parse import Kind, Manifest, invalid, unprintable
+from harness.localmesh.store import Admitted
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
@@ -22,8 +23,8 @@ _CUSTOM = frozenset(("apiVersion", "kind", "metadata", "spec", "status"))
 
 def admit(
     operation: Literal["CREATE", "UPDATE", "STATUS"], resource: Resource, new: Manifest, old: Manifest | None
-) -> Manifest:
-    """`new` with its defaults, when it is a valid object of `resource` and may follow `old`.
+) -> Manifest | Admitted:
+    """`new` with its defaults, when it is a valid object of `resource` and may follow `old`, and what to warn of.
 
     Raises:
         Refused: 400 for an unknown field or a wrong type, 422 for a value that is not allowed; the field is named.
@@ -33,12 +34,14 @@ def admit(
         return new
     if not resource.builtin:
         new = {**new, "metadata": defaults.tidied(new["metadata"])}
-        _custom(resource, new)
-        return new
+        warnings = _custom(resource, new)
+        names.check_finalizers(new, old)
+        return Admitted(new, warnings) if warnings else new
     new = defaults.without_nulls(new)
     new["metadata"] = defaults.tidied(new["metadata"])
     _parse(new, resource.version, kubernetes.KINDS[resource.kind])
     names.check(resource, new)
+    names.check_finalizers(new, old)
     for field in unprintable({key: new.get(key) for key in ("metadata", "spec")}, "", allowed="\t\n\r"):
         raise invalid(new, field.lstrip("."), "Invalid value: it holds a control character")
     new = _carried_over(new, old)
@@ -61,7 +64,8 @@ def _status(manifest: Manifest) -> None:
         raise invalid(manifest, field, _PLACE.sub("", text)) from None
 
 
-def _custom(resource: Resource, manifest: Manifest) -> None:
+def _custom(resource: Resource, manifest: Manifest) -> tuple[str, ...]:
+    """The warnings about a valid object of Istio's."""
     for field in manifest:
         if field not in _CUSTOM:
             raise _unknown(manifest, resource.version, field)
@@ -69,6 +73,7 @@ def _custom(resource: Resource, manifest: Manifest) -> None:
     _parse({**head, "metadata": manifest["metadata"]}, resource.version, kubernetes.Custom)
     names.check(resource, manifest)
     istio.admit(manifest)
+    return ()
 
 
 def _parse(manifest: Manifest, version: str, into: type[Kind]) -> None:

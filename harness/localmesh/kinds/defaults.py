@@ -53,6 +53,8 @@ def _with_pod(manifest: Manifest) -> Manifest:
     spec = {**manifest["spec"]}
     account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
     spec["serviceAccountName"] = spec["serviceAccount"] = account
+    # A pod of Kubernetes always has volumes, one with its token at least: clients rely on the list being there.
+    spec.setdefault("volumes", [])
     return _born_as(manifest, _pod(spec), {"phase": "Pending", "qosClass": "BestEffort"})
 
 

@@ -57,6 +57,20 @@ def check(resource: Resource, manifest: Manifest) -> None:
             )
 
 
+def check_finalizers(new: Manifest, old: Manifest | None) -> None:
+    """Let `new` follow `old`, unless that is being deleted and `new` would hold it back longer.
+
+    Raises:
+        Refused: 422 naming the finalizers.
+    """
+    if old is None or "deletionTimestamp" not in old["metadata"]:
+        return
+    added = set(new["metadata"].get("finalizers") or ()) - set(old["metadata"].get("finalizers") or ())
+    if added:
+        why = f"Forbidden: no new finalizers can be added if the object is being deleted, found: {sorted(added)}"
+        raise invalid(new, "metadata.finalizers", why)
+
+
 def check_labels(manifest: Manifest, found: dict[str, str], field: str) -> None:
     """Let `found` pass when every key and value of it may be a label's.
 

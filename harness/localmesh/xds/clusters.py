@@ -1,13 +1,11 @@
 """Clusters (CDS) of a proxy.
 
-There is one for each Service port and each subset of it, one for each port of the workload's own program, and
-istiod's two for what the mesh does not know.
+There is one for each Service port and each subset of it, one for each port of the workload's own program (see
+`inbound_clusters`), and istiod's two for what the mesh does not know.
 
 Differences from istiod, whose reason is that traffic is not captured but comes by an explicit proxy, which knows
 host and port of a request and no original destination:
 
-- inbound clusters are STATIC at the program's address, and there is one for every port that is declared, in the
-  place of InboundPassthroughCluster; without metadata when no Service leads to it;
 - PassthroughCluster looks up the request's host, and ServiceEntries with `resolution: NONE` do (see `discovery`);
 - headless Services use EDS (see `endpoints.is_eds`), PASSTHROUGH is RANDOM (see `loadbalancing`).
 
@@ -16,7 +14,7 @@ Source: istio/istio `pilot/pkg/networking/core/cluster.go`, `cluster_builder.go`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.localmesh.kinds.istio.destinationrule import Subset, TrafficPolicy
@@ -31,6 +29,7 @@ from harness.localmesh.xds.discovery import (
     standing_in,
 )
 from harness.localmesh.xds.endpoints import is_eds, whereabouts
+from harness.localmesh.xds.inbound_clusters import inbound_clusters
 from harness.localmesh.xds.loadbalancing import balancing_fields
 from harness.localmesh.xds.model import Endpoint, MeshConfig, Resource, Service, ServicePort
 from harness.localmesh.xds.policy import (
@@ -41,7 +40,7 @@ from harness.localmesh.xds.policy import (
     policy_for,
 )
 from harness.localmesh.xds.pools import passthrough_options, pool_fields, protocol, protocol_options
-from harness.localmesh.xds.proto import address, duration, typed
+from harness.localmesh.xds.proto import duration, typed
 from harness.localmesh.xds.rules import Rule
 from harness.localmesh.xds.tls import Peer, automatic_fields, client_sockets, with_proxy_protocol
 from harness.localmesh.xds.view import View
@@ -58,7 +57,7 @@ def clusters(view: View) -> dict[str, Resource]:
     made[names.BLACK_HOLE] = view.memo(_black_hole, view.config.connect_timeout)
     if not view.proxy.gateway:
         made[names.PASSTHROUGH] = view.memo(_passthrough, view.config.connect_timeout)
-        for cluster in _inbound(view):
+        for cluster in inbound_clusters(view):
             made[cluster["name"]] = cluster
     return made
 
@@ -226,57 +225,6 @@ def _metadata(upstream: _Upstream) -> Resource:
     elif upstream.service.external:
         istio["external"] = True
     return {**metadata, "istio": istio}
-
-
-def _inbound(view: View) -> Iterator[Resource]:
-    for number, services in view.inbound_ports().items():
-        rule = view.destination_rule(services[0][0], inbound=True) if services else None
-        timeout, ip = view.config.connect_timeout, view.workload.app_ip
-        yield view.memo(_of_program, ip, number, rule, timeout, *(part for pair in services for part in pair))
-
-
-def _of_program(ip: str, number: int, rule: Rule | None, connect_timeout: float, *parts: object) -> Resource:
-    """The workload's own program; of the first Service's DestinationRule only the connection pool applies here.
-
-    `parts` are the Services that lead to the port, each followed by its port.
-    """
-    services = [item for item in parts if isinstance(item, Service)]
-    ports = [item for item in parts if isinstance(item, ServicePort)]
-    name = names.inbound_cluster(number)
-    policy = policy_for(rule, ports[0].number) if ports else NOTHING
-    options = passthrough_options()
-    metadata: Resource = {}
-    if ports:
-        spoken = protocol(ports[0], policy.connection_pool, sidecar=True, outbound=False)
-        options = protocol_options(policy.connection_pool, spoken, {})
-        metadata = {} if services[0].external else telemetry.cluster_metadata(_at_same_port(services, ports))
-    if rule is not None and rule.spec.traffic_policy is not None and metadata:
-        metadata = {**metadata, "istio": {**metadata["istio"], "config": rule.config}}
-    return typed(
-        _CLUSTER,
-        name=name,
-        alt_stat_name=f"{name};",
-        type="STATIC",
-        load_assignment={
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(ip, number)}}]}],
-        },
-        common_lb_config={},
-        **({"metadata": {"filter_metadata": metadata}} if metadata else {}),
-        **pool_fields(policy, connect_timeout),
-        **options,
-    )
-
-
-def _at_same_port(
-    services: Sequence[Service], ports: Sequence[ServicePort]
-) -> list[tuple[Service, ServicePort]]:
-    """The Services whose own port is that of the first one, one for each host."""
-    found: dict[str, tuple[Service, ServicePort]] = {}
-    for service, port in zip(services, ports, strict=True):
-        if port.number == ports[0].number:
-            found.setdefault(service.host, (service, port))
-    return list(found.values())
 
 
 def _black_hole(connect_timeout: float) -> Resource:

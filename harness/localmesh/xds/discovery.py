@@ -58,9 +58,11 @@ def dns_fields(
 ) -> Resource | None:
     """Hosts `found` by DNS, those of `subset`; None when there are none.
 
-    istiod applies `failoverPriority` to the cluster of the whole port only. Envoy takes a cluster with one answer
-    for all requests (DNS_ROUND_ROBIN) for exactly one host; with more it becomes one that uses all answers.
+    istiod applies `failoverPriority` to the cluster of the whole port only, and takes the first of several hosts
+    for DNS_ROUND_ROBIN. Where `distribute` leaves even that out, Envoy wants the cluster to be one of many hosts.
     """
+    if service.resolution == "DNS_ROUND_ROBIN":
+        found = found[:1]
     if subset is not None:
         policy = _without_failover_priority(policy)
     groups = localities(of_subset(found, subset), policy, client, by_mesh=by_mesh)

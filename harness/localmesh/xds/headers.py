@@ -23,11 +23,10 @@ def header_changes(headers: Headers) -> Resource:
             *_options(operations.set, "OVERWRITE_IF_EXISTS_OR_ADD"),
             *_options(operations.add, "APPEND_IF_EXISTS_OR_ADD"),
         ]
-        removed = [name for name in operations.remove if _plain(name)]
         if added:
             fields[f"{side}_headers_to_add"] = added
-        if removed:
-            fields[f"{side}_headers_to_remove"] = removed
+        if operations.remove:
+            fields[f"{side}_headers_to_remove"] = [*operations.remove]
     return fields
 
 

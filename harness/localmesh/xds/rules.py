@@ -91,7 +91,7 @@ class Rules:
         self._root = _Place()
         for item in _by_selector_and_age(rules):
             self._add(item)
-        self.asked = sorted({name for item in rules for name in _asked(item.spec)})
+        self.asked = frozenset(name for item in rules for name in _asked(item.spec))
         """The labels of callers that the rules ask for: in workload selectors and failover priorities."""
 
     def _add(self, item: DestinationRule) -> None:

@@ -107,6 +107,8 @@ class Population:
             self._pods.setdefault(workload.namespace, []).append(workload)
             for label in workload.labels.items():
                 self._by_label.setdefault((workload.namespace, *label), []).append(workload)
+        self.named = {(pod.namespace, pod.name): pod for pods in self._pods.values() for pod in pods}
+        """Every pod, by namespace and name."""
         self._entries: dict[str, list[WorkloadEntry]] = {}
         for entry in by_age(entries):
             self._entries.setdefault(entry.namespace, []).append(entry)

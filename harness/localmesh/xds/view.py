@@ -65,7 +65,12 @@ class Views:
     @cached_property
     def labels_asked(self) -> frozenset[str]:
         """The labels of proxies that a VirtualService's match or a DestinationRule asks for."""
-        return self.memo(_labels_asked, self.virtual_services) | frozenset(self.rules.asked)
+        return self.memo(_labels_asked, self.virtual_services) | self.rules.asked
+
+    @property
+    def given(self) -> Mapping[tuple[str, int], int]:
+        """The ports at which sidecars offer TCP Services, by host and port; the same object until they change."""
+        return self.memo(given_ports, self.registry.services)
 
     def of(self, proxy: Proxy) -> View:
         """What `proxy` sees."""
@@ -75,7 +80,8 @@ class Views:
         """The endpoints of `port` of all Services of the host of `service`."""
         made: tuple[Endpoint, ...] = ()
         for one in self.registry.same_host(service):
-            own = one.port(port.number)
+            # istiod knows an endpoint's port by its name, also where Services of one host differ in the number.
+            own = next((item for item in one.ports if item.name == port.name), None)
             if own is not None:
                 found = endpoints(self.memo, self.mesh, self.population, one, own)
                 made = self.memo(_joined, made, found) if made else found
@@ -88,7 +94,9 @@ class View:
     def __init__(self, views: Views, proxy: Proxy) -> None:
         self._views = views
         self.proxy = proxy
-        self.workload = proxy.workload
+        # As it is now: a pod's labels may change while its proxy runs, and its node may move.
+        own = proxy.workload
+        self.workload = views.population.named.get((own.namespace, own.name), own)
         self.namespace = proxy.workload.namespace
 
     @property
@@ -164,8 +172,7 @@ class View:
 
     def given_port(self, service: Service, port: ServicePort) -> int | None:
         """Where sidecars offer a TCP port of a Service, on their own address; None for HTTP."""
-        given = self.memo(given_ports, self._views.registry.services)
-        return given.get((service.host, port.number))
+        return self._views.given.get((service.host, port.number))
 
     @cached_property
     def gateways(self) -> tuple[Gateway, ...]:

@@ -116,8 +116,7 @@ def _without(host: _Host, lost: frozenset[str]) -> _Host:
 
 
 def _candidates(view: View, called: Called, port: int) -> Iterator[_Host]:
-    """What is to become virtual hosts: for each VirtualService in istiod's order, then for the Services without any."""
-    ruled: set[str] = set()
+    """What may become virtual hosts: by the VirtualServices in istiod's order, then by the Services themselves."""
     for rule in called.rules(port, everything=port == DEFAULT_PORT):
         routes = rule_routes(rule, Caller(view, _MESH, port))
         foreign, matching = called.hosts_of(rule, port)
@@ -128,9 +127,8 @@ def _candidates(view: View, called: Called, port: int) -> Iterator[_Host]:
             yield view.memo(_foreign_host, host, port, routes)
         for service in services:
             yield view.memo(_ruled_host, service, port, _near(view, service), routes)
-        ruled.update(service.host for service in services)
     for service in called.at(port).values():
-        if service.host not in ruled and _is_http(service, port):
+        if _is_http(service, port):
             hashed = service_hash(view.destination_rule(service), port)
             yield view.memo(_plain_host, service, port, _near(view, service), hashed)
 

@@ -69,7 +69,8 @@ def _objects(draw: st.DrawFn, kind: str, specs: Any, most: int) -> list[dict[str
         return []
     spaces = (*NAMESPACES, ROOT) if kind in ("PeerAuthentication", "AuthorizationPolicy") else NAMESPACES
     made = []
-    for index, spec in enumerate(draw(st.lists(specs, min_size=1, max_size=most))):
+    drawn = draw(st.lists(specs, min_size=1, max_size=most))
+    for index, spec in enumerate(_apart(drawn) if kind == "ServiceEntry" else drawn):
         name = f"{kind.lower()}-{index}"
         if kind == "Gateway":
             name = GATEWAYS[index]
@@ -80,6 +81,17 @@ def _objects(draw: st.DrawFn, kind: str, specs: Any, most: int) -> list[dict[str
             extra["annotations"] = {"istio.io/dry-run": "true"}
         made.append(manifest(kind, name, draw(few(*spaces)), spec, 0, **extra))
     return made
+
+
+def _apart(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that share no host with one before: which of two istiod takes is left to chance."""
+    taken: set[str] = set()
+    kept = []
+    for entry in entries:
+        if taken.isdisjoint(entry["hosts"]):
+            kept.append(entry)
+        taken.update(entry["hosts"])
+    return kept
 
 
 def _namespace(name: str) -> dict[str, Any]:

@@ -119,7 +119,7 @@ _redirect = st.one_of(
         port=few(8443, 80),
     ),
     record(
-        prefixRewrite=few("/prefix"),
+        authority=few("new.example.com"),
         derivePort=few("FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"),
         redirectCode=few(303),
         scheme=few("https"),
@@ -153,9 +153,6 @@ _delegate = record(
 
 
 def _rule(match: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
-    """A rule of both parts; a redirect may rewrite a prefix only where it matches one."""
-    if "prefixRewrite" in answer.get("redirect", {}):
-        match = {**match, "match": [{"uri": {"prefix": "/old"}}]}
     return {**match, **answer}
 
 

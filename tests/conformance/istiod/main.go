@@ -36,10 +36,12 @@ type question struct {
 	Resources []json.RawMessage `json:"resources"`
 }
 
-// A case: the objects as YAML documents, the mesh configuration, and the workloads to translate for.
+// A case: the objects as YAML documents, the mesh configuration, and the workloads to translate for. Reviewed objects
+// are validated and nothing else.
 type translation struct {
 	Kubernetes string          `json:"kubernetes"`
 	Config     string          `json:"config"`
+	Reviewed   string          `json:"reviewed"`
 	Mesh       json.RawMessage `json:"mesh"`
 	Proxies    []workload      `json:"proxies"`
 }

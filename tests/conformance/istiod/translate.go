@@ -31,6 +31,9 @@ func translate(t test.Failer, asked translation) answer {
 		settings = configured(t, string(asked.Mesh), settings)
 	}
 	configs, said := admitted(t, asked.Config)
+	_, aside := admitted(t, asked.Reviewed)
+	maps.Copy(said.Refused, aside.Refused)
+	maps.Copy(said.Warned, aside.Warned)
 	server := xds.NewFakeDiscoveryServer(t, xds.FakeOptions{
 		KubernetesObjectString: asked.Kubernetes,
 		Configs:                configs,

@@ -133,9 +133,8 @@ def mutated(draw):
             case "remove":
                 del holder[path[-1]]
             case "add" if isinstance(holder, dict):
-                holder[draw(st.sampled_from(["status", "foo", "metadata", "spec", "name", "$patch"]))] = draw(
-                    ODD
-                )
+                field = draw(st.sampled_from(["status", "foo", "metadata", "spec", "name", "$patch"]))
+                holder[field] = odd(draw)
             case _:
                 holder[path[-1]] = [holder[path[-1]]]
     return manifest

@@ -126,7 +126,7 @@ def test_pods_are_watched_as_tables(kubectl, cluster, tmp_path):
             'unknown field "spec.containers[0].stdin"',
         ),
         (POD.replace("kind: Pod", "kind: Podd"), 'no matches for kind "Podd" in version "v1"'),
-        (VIRTUAL_SERVICE + "  tls: []\n", 'The VirtualService "reviews" is invalid: spec.tls: '),
+        (VIRTUAL_SERVICE + "  tunnel: []\n", 'The VirtualService "reviews" is invalid: spec.tunnel: '),
         (VIRTUAL_SERVICE.replace("{name", "{namespace: nowhere, name"), 'namespaces "nowhere" not found'),
         (
             DEPLOYMENT.replace("matchLabels: {app", "matchLabels: {x"),
@@ -371,3 +371,13 @@ def test_every_served_kind_is_listed_by_discovery(kubectl):
     ]
     assert found["EnvoyFilter"][1] == "networking.istio.io/v1alpha3"
     assert found["Namespace"][-2] == "false"
+
+
+def test_builtin_kinds_are_explained(kubectl):
+    """By the fields that the mesh takes."""
+    told = kubectl("explain", "deployment.spec.strategy.rollingUpdate").stdout
+    assert "maxSurge" in told
+    assert "numbers of pods, or percentages" in told
+    probe = kubectl("explain", "pods.spec.containers.readinessProbe").stdout
+    assert "httpGet" in probe
+    assert "grpc" not in probe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.message
 import http.client
 import json
 import logging
@@ -11,10 +12,13 @@ import time
 
 import pytest
 
-from harness.localmesh.api.resources import PODS
+from harness.localmesh.api.messages import request
+from harness.localmesh.api.resources import NAMESPACES, PODS
 from harness.localmesh.api.server import Server
+from harness.localmesh.api.verbs import Api
 from harness.localmesh.errors import MeshError
-from harness.localmesh.store import Store
+from harness.localmesh.kinds.admission import admit
+from harness.localmesh.store import Admitted, Store
 
 TOKEN = "correct-horse"
 POD = {"kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [{"name": "m", "image": "i"}]}}
@@ -71,7 +75,7 @@ def test_health_is_open(ask):
         ("GET", "/api/v1/nothings", None, 404, "NotFound"),
         ("GET", "/apis/apps/v2/deployments", None, 404, "NotFound"),
         ("GET", "/api/v1/pods/a", None, 404, "NotFound"),
-        ("GET", "/api/v1/namespaces/default/pods/a/exec", None, 404, "NotFound"),
+        ("GET", "/api/v1/namespaces/default/pods/a/exec", None, 403, "Forbidden"),
         ("GET", "/api/v1/namespaces/default/pods/a", None, 404, "NotFound"),
         ("GET", "/", None, 200, None),
         ("POST", "/api/v1/pods", "{}", 405, "MethodNotAllowed"),
@@ -208,3 +212,31 @@ def test_two_thousand_pods_are_listed_quickly(cluster, ask):
     started = time.monotonic()
     assert len(ask("GET", "/api/v1/pods")[1]["items"]) == 2000
     assert time.monotonic() - started < 1
+
+
+class Nothing:
+    """Runs no pods."""
+
+    def logs(self, namespace, name, container):
+        """Nothing was written."""
+        return b""
+
+
+def test_warnings_of_admission_reach_the_client():
+    """As `Warning` headers, each once, in one line, with its quotes escaped; kubectl prints them."""
+
+    def doubtful(operation, resource, new, old):
+        return Admitted(new, ('spec: "this"\nis odd', 'spec: "this"\nis odd', "metadata: é and ü"))
+
+    store = Store([admit, doubtful])
+    store.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+    headers = email.message.Message()
+    body = b'{"metadata": {"name": "a"}}'
+    api = Api(store, Nothing())
+    path = "/api/v1/namespaces/default/configmaps"
+    for method, place in (("POST", path), ("PUT", f"{path}/a"), ("PATCH", f"{path}/a")):
+        if method == "PATCH":
+            headers["Content-Type"] = "application/merge-patch+json"
+        answer = api.dispatch(request(method, place, headers, body))
+        told = [value for name, value in answer.headers if name == "Warning"]
+        assert told == ['299 - "spec: \\"this\\" is odd"', '299 - "metadata: é and ü"']

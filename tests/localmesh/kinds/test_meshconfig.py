@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.localmesh.errors import Refused
-from harness.localmesh.kinds.istio.meshconfig import is_mesh_config, mesh_config
+from harness.localmesh.kinds.istio.meshconfig import is_mesh_config, mesh_config, pod_proxy_config
 from harness.localmesh.world import config
 
 
@@ -71,3 +71,22 @@ def test_only_istios_config_map_is_meant():
     assert is_mesh_config(_manifest(""))
     assert not is_mesh_config(_manifest("", name="other"))
     assert not is_mesh_config(_manifest("", namespace="default"))
+
+
+def _pod(text):
+    return {"kind": "Pod", "metadata": {"name": "p", "annotations": {"proxy.istio.io/config": text}}}
+
+
+def test_a_pod_may_ask_for_a_proxy_of_its_own_kind():
+    """The annotation is read as the mesh's settings are; what is not there is None."""
+    assert pod_proxy_config(_pod("terminationDrainDuration: 20s")).termination_drain_duration == 20.0
+    assert pod_proxy_config(_pod("")).termination_drain_duration is None
+    assert pod_proxy_config({"metadata": {}}).proxy_stats_matcher is None
+
+
+@pytest.mark.parametrize("text", ["- x", "concurrency: 2", "{"])
+def test_a_pods_wish_that_is_not_emulated_is_refused(text):
+    """The annotation is named."""
+    with pytest.raises(Refused) as refused:
+        pod_proxy_config(_pod(text))
+    assert refused.value.field.startswith("metadata.annotations[proxy.istio.io/config]")

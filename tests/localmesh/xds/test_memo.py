@@ -43,3 +43,18 @@ def test_an_empty_result_is_remembered_too():
 def _nothing(item, calls):
     calls.append(item)
     return ()
+
+
+def test_what_a_result_was_made_of_lives_as_long_as_the_result():
+    """A part is not worked out again because only the whole was asked for in the meantime."""
+    memo, part, other = Memo(), [1], [2]
+
+    def whole(*items):
+        return [memo(list, item) for item in items]
+
+    first = memo(whole, part)
+    for _ in range(3):
+        memo.turn()
+        memo(whole, part)
+    memo.turn()
+    assert memo(whole, part, other)[0] is first[0]

@@ -6,7 +6,7 @@ a struct is refused with its path.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import yaml
@@ -20,6 +20,12 @@ NAME = "istio"
 """Where istiod looks for it."""
 
 KEY = "mesh"
+ANNOTATION = "proxy.istio.io/config"
+"""The annotation by which a pod's proxy differs from the mesh's."""
+
+_PLACE = f"metadata.annotations[{ANNOTATION}]"
+
+T = TypeVar("T", bound=Kind)
 
 
 class OutboundTrafficPolicy(Kind):
@@ -59,6 +65,14 @@ class ProxyConfig(Kind):
     discovery_address: str = ""
 
 
+class PodProxyConfig(Kind):
+    """What a pod's annotation `proxy.istio.io/config` may say instead of the mesh's `defaultConfig`."""
+
+    proxy_stats_matcher: StatsMatcher | None = None
+    termination_drain_duration: Duration | None = None
+    hold_application_until_proxy_starts: Literal[True] = True
+
+
 class DefaultProviders(Kind):
     """Who gets the metrics: Prometheus, which is the only one."""
 
@@ -82,6 +96,16 @@ class MeshConfig(Kind):
     ingress_controller_mode: Literal["OFF"] = "OFF"
 
 
+def pod_proxy_config(pod: Manifest) -> PodProxyConfig:
+    """What a pod, or a pod template, wants its proxy to have.
+
+    Raises:
+        Refused: 422 when the annotation is no YAML, or has a field that is unknown, malformed or not emulated.
+    """
+    metadata = pod.get("metadata") or {}
+    return _read(pod, (metadata.get("annotations") or {}).get(ANNOTATION, ""), _PLACE, PodProxyConfig)
+
+
 def is_mesh_config(manifest: Manifest) -> bool:
     """Whether `manifest`, a ConfigMap, is the one with the mesh-wide settings."""
     metadata = manifest["metadata"]
@@ -94,12 +118,14 @@ def mesh_config(manifest: Manifest) -> MeshConfig:
     Raises:
         Refused: 422 when they are no YAML, or have a field that is unknown, malformed or not emulated.
     """
-    text = (manifest.get("data") or {}).get(KEY, "")
+    return _read(manifest, (manifest.get("data") or {}).get(KEY, ""), f"data.{KEY}", MeshConfig)
+
+
+def _read(manifest: Manifest, text: str, place: str, kind: type[T]) -> T:
     try:
         settings: Any = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise invalid(manifest, f"data.{KEY}", f"it is no YAML: {error}") from None
+        raise invalid(manifest, place, f"it is no YAML: {error}") from None
     if not isinstance(settings, dict):
-        raise invalid(manifest, f"data.{KEY}", "it must be a mapping of settings")
-    where = {**manifest, f"data.{KEY}": settings}
-    return parse(where, f"data.{KEY}", MeshConfig, decode)
+        raise invalid(manifest, place, "it must be a mapping of settings")
+    return parse({**manifest, place: settings}, place, kind, decode)

@@ -1,4 +1,4 @@
-"""What no spec may hold, whatever its kind: nulls, signs that Envoy does not take, and endless nesting."""
+"""What no spec may hold, whatever its kind: nulls and control characters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from harness.localmesh.kinds.istio.values import Problem
 
-_DEEPEST = 40
 _BREAKS = "\t\n\r"
 
 
@@ -16,12 +15,10 @@ def flaws(value: Any, path: str) -> Iterator[Problem]:
 
     Line breaks and tabs are allowed in the body of a direct response alone.
     """
-    waiting = [(value, path, 0)]
+    waiting = [(value, path)]
     while waiting:
-        value, path, depth = waiting.pop()
-        if depth > _DEEPEST:
-            yield path[:200], f"it nests deeper than {_DEEPEST} levels"
-        elif value is None:
+        value, path = waiting.pop()
+        if value is None:
             yield path, "it is null; leave the field out"
         elif isinstance(value, str):
             if why := _unfit(value, _BREAKS if path.endswith(".directResponse.body.string") else ""):
@@ -30,9 +27,9 @@ def flaws(value: Any, path: str) -> Iterator[Problem]:
             for key, item in value.items():
                 if why := _unfit(key, ""):
                     yield path, f"the name of a field: {why}"
-                waiting.append((item, f"{path}.{key}", depth + 1))
+                waiting.append((item, f"{path}.{key}"))
         elif isinstance(value, list):
-            waiting += [(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+            waiting += [(item, f"{path}[{index}]") for index, item in enumerate(value)]
 
 
 def _unfit(text: str, allowed: str) -> str:
