@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from harness.localmesh.xds.clusters import clusters
 from harness.localmesh.xds.endpoints import endpoints
-from harness.localmesh.xds.gateway import gateway_listeners, gateway_routes
+from harness.localmesh.xds.gateway import gateway_listeners
+from harness.localmesh.xds.gateway_routes import gateway_routes
 from harness.localmesh.xds.inbound import inbound_listeners
 from harness.localmesh.xds.model import Mesh, Proxy, Snapshot
 from harness.localmesh.xds.outbound import outbound_listeners

@@ -94,7 +94,7 @@ def _tcp_chains(view: View, port: ServicePort, rules: Iterable[VirtualService]) 
         for route in rule.spec.tcp:
             matching = [match for match in route.match if applies(match, view, port.number, {MESH})]
             general = any(not match.destination_subnets for match in matching)
-            filters = (_to_destinations(view, rule, route.route, port),)
+            filters = (to_destinations(view, rule, route.route, port.number),)
             if not route.match or general:
                 return [*chains, Chain(filters, config=_config(rule))]
             subnets = [subnet for match in matching for subnet in match.destination_subnets]
@@ -110,7 +110,7 @@ def _tls_chains(view: View, port: ServicePort, rules: Iterable[VirtualService]) 
             for match in route.match:
                 key = (match.sni_hosts, match.destination_subnets)
                 if applies(match, view, port.number, {MESH}) and key not in chains:
-                    filters = (_to_destinations(view, rule, route.route, port),)
+                    filters = (to_destinations(view, rule, route.route, port.number),)
                     chains[key] = Chain(filters, *key, config=_config(rule))
     return list(chains.values())
 
@@ -129,10 +129,10 @@ def _config(rule: VirtualService) -> str:
     return f"/apis/networking.istio.io/v1/namespaces/{rule.namespace}/virtual-service/{rule.name}"
 
 
-def _to_destinations(
-    view: View, rule: VirtualService, route: Sequence[RouteDestination], port: ServicePort
+def to_destinations(
+    view: View, rule: VirtualService, route: Sequence[RouteDestination], port: int
 ) -> Resource:
-    """The TCP proxy for a route, with the policy of the first destination's Service."""
+    """The TCP proxy for a route at `port`, with the policy of the first destination's Service."""
     first = view.service(route[0].destination.host)
     policy = view.destination_rule(first) if first else None
     if len(route) == 1:
@@ -142,10 +142,10 @@ def _to_destinations(
     return _tcp_proxy(prefix, policy, "", weighted_clusters={"clusters": clusters})
 
 
-def _cluster(view: View, item: RouteDestination, port: ServicePort) -> str:
+def _cluster(view: View, item: RouteDestination, port: int) -> str:
     destination = item.destination
     service = view.service(destination.host)
-    number = port.number
+    number = port
     if destination.port is not None:
         number = destination.port.number
     elif service is not None and len(service.ports) == 1:

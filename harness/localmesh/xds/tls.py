@@ -144,7 +144,7 @@ def _mutual(identities: Iterable[str], sni: str, *, http2: bool) -> Resource:
     There is no `istio.alpn` filter in a plain Envoy, so the offer is "istio" (and "h2"), which an inbound listener
     takes as mTLS on ports of declared protocol.
     """
-    common = _common(_matchers(identities))
+    common = _common(subject_matchers(identities))
     common["alpn_protocols"] = ["istio", "h2"] if http2 else ["istio"]
     return _socket(common, sni)
 
@@ -154,14 +154,14 @@ def _originated(tls: Tls, peer: Peer) -> Resource:
     common: Resource = {"tls_params": _params()}
     if tls.mode == "MUTUAL":
         common["tls_certificate_sds_secret_configs"] = [
-            _secret(credential_name(tls.credential_name), waits=False)
+            secret_config(credential_name(tls.credential_name), waits=False)
         ]
     if not tls.insecure_skip_verify:
         subjects = tls.subject_alt_names or (sorted(peer.identities) if peer.registered else ())
         authority = authority_name(tls.credential_name) if tls.credential_name else SYSTEM_ROOTS
         common["combined_validation_context"] = {
-            "default_validation_context": _validation(_matchers(subjects)),
-            "validation_context_sds_secret_config": _secret(authority, waits=False),
+            "default_validation_context": _validation(subject_matchers(subjects)),
+            "validation_context_sds_secret_config": secret_config(authority, waits=False),
         }
     elif not tls.credential_name:
         common["validation_context"] = {}
@@ -179,7 +179,8 @@ def _socket(common: Resource, sni: str) -> Resource:
     )
 
 
-def _matchers(subjects: Iterable[str]) -> list[Resource]:
+def subject_matchers(subjects: Iterable[str]) -> list[Resource]:
+    """Matchers of certificates that hold one of `subjects`; nothing for none, which is any certificate."""
     return [
         {"san_type": kind, "matcher": {"exact": subject}}
         for subject in subjects
@@ -203,10 +204,10 @@ def server_socket() -> Resource:
 def _common(matchers: list[Resource]) -> Resource:
     return {
         "tls_params": _params(),
-        "tls_certificate_sds_secret_configs": [_secret("default")],
+        "tls_certificate_sds_secret_configs": [secret_config("default")],
         "combined_validation_context": {
             "default_validation_context": _validation(matchers),
-            "validation_context_sds_secret_config": _secret("ROOTCA"),
+            "validation_context_sds_secret_config": secret_config("ROOTCA"),
         },
     }
 
@@ -219,8 +220,8 @@ def _params() -> Resource:
     return {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"}
 
 
-def _secret(name: str, *, waits: bool = True) -> Resource:
-    """By SDS; a cluster `waits` for it to come up, but for a user's Secret, which may never be there, only 15 s."""
+def secret_config(name: str, *, waits: bool = True) -> Resource:
+    """A secret by SDS; who uses it `waits` for it to come up, but for a user's, which may never be there, only 15 s."""
     config = xds()
     if not waits:
         del config["initial_fetch_timeout"]
