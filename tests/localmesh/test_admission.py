@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.localmesh.addresses import claim
+from harness.localmesh.admission import guarded_store
 from harness.localmesh.api.resources import (
     DEPLOYMENTS,
+    DESTINATION_RULES,
     NAMESPACES,
+    PEER_AUTHENTICATIONS,
     PODS,
     SECRETS,
     SERVICES,
@@ -18,6 +22,7 @@ from harness.localmesh.api.resources import (
 )
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.admission import admit
+from harness.localmesh.store import Admitted, Author
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "istio-samples"
 DEPLOYMENT = """
@@ -40,9 +45,10 @@ spec: {ports: [{port: 80, name: http}]}
 
 
 def admitted(resource, text, old=None):
-    """The manifest after admission."""
+    """The manifest after admission, whatever it warns of."""
     manifest = yaml.safe_load(text) if isinstance(text, str) else text
-    return admit("UPDATE" if old else "CREATE", resource, manifest, old)
+    made = admit("UPDATE" if old else "CREATE", resource, manifest, old)
+    return made.manifest if isinstance(made, Admitted) else made
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="Istio's samples are not at hand")
@@ -342,3 +348,57 @@ def test_what_is_immutable_stays():
         with pytest.raises(Refused, match="immutable"):
             admitted(SECRETS, {**old, **change}, old)
     assert admitted(SECRETS, old, old) == old
+
+
+def _told(store, resource, text):
+    """The warnings about an object that is created."""
+    told: list[str] = []
+    store.create(resource, yaml.safe_load(text), author=Author(told.append))
+    return told
+
+
+@pytest.fixture
+def mesh_store():
+    """The store of a mesh, with the namespace `default`."""
+    block = claim()
+    store = guarded_store(block)
+    store.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+    yield store
+    block.release()
+
+
+def _to_subset(name):
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}, namespace: default}}
+spec: {{hosts: [{name}], http: [{{route: [{{destination: {{host: reviews, subset: v2}}}}]}}]}}
+"""
+
+
+def test_a_subset_without_a_destination_rule_is_warned_of(mesh_store):
+    """Requests to it would get 503; the writer is told until a DestinationRule of that host defines it."""
+    (told,) = _told(mesh_store, VIRTUAL_SERVICES, _to_subset("early"))
+    assert told.startswith(
+        "spec.http[0].route[0].destination.subset: no DestinationRule defines the subset 'v2'"
+    )
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews, namespace: default}
+spec: {host: reviews, subsets: [{name: v2, labels: {version: v2}}]}
+"""
+    assert _told(mesh_store, DESTINATION_RULES, rule) == []
+    assert _told(mesh_store, VIRTUAL_SERVICES, _to_subset("late")) == []
+
+
+def test_the_warnings_of_istios_webhook_are_passed_on(mesh_store):
+    """Here: a selector without labels, which selects everything."""
+    text = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: all, namespace: default}
+spec: {selector: {}}
+"""
+    (told,) = _told(mesh_store, PEER_AUTHENTICATIONS, text)
+    assert told.startswith("spec.selector: ")
