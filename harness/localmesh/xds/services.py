@@ -299,6 +299,8 @@ def inbound_ports(
             selector
             and service.namespace == workload.namespace
             and selector.items() <= workload.labels.items()
+            # A ServiceEntry selects pods that are ready only, also for their own side.
+            and (service.kubernetes or workload.ready)
         ):
             for port in service.ports:
                 if (number := target_port(port, workload)) is not None:
