@@ -143,6 +143,7 @@ class Sandbox:
             "--use-dynamic-base-id",
             # As pilot-agent starts it; with the default, a changed listener is felt seconds late.
             *("--drain-strategy", "immediate", "--drain-time-s", "45"),
+            *("--file-flush-interval-msec", "1000"),
             *("-l", "warning", "--component-log-level", "misc:error"),
         )
 

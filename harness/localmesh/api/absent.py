@@ -6,8 +6,8 @@ an unknown path would only say that nothing is there.
 
 from __future__ import annotations
 
-from harness.localmesh.api.messages import Request, Response, response
-from harness.localmesh.api.resources import RESOURCES, Resource, api_version
+from harness.localmesh.api.messages import Request, Response
+from harness.localmesh.api.resources import RESOURCES, Resource
 from harness.localmesh.api.status import forbidden, no_such_method, not_found
 from harness.localmesh.errors import Refused
 
@@ -84,6 +84,13 @@ _ABSENT: _Reasons = {
         ("tokenreviews", "TokenReview", ""),
         namespaced=False,
     ),
+    **_kinds(
+        "authorization.k8s.io",
+        "v1",
+        _ROLES,
+        ("subjectaccessreviews", "SubjectAccessReview", ""),
+        namespaced=False,
+    ),
 }
 
 ABSENT = tuple(_ABSENT)
@@ -91,29 +98,15 @@ ABSENT = tuple(_ABSENT)
 
 
 def answer(request: Request, resource: Resource, name: str) -> Response:
-    """What a request about an absent kind is told: an empty list, that nothing is there, or why none can be.
+    """What a request that would write an object of an absent kind is told.
 
     Raises:
-        Refused: 404 for an object, 403 with the reason and the kinds there are for a new one, 405 otherwise.
+        Refused: 403 with the reason and the kinds there are for a new object, 404 for one that is not there.
     """
-    match request.method, bool(name):
-        case "GET", False if not request.query.get("watch"):
-            return response(
-                {
-                    "kind": f"{resource.kind}List",
-                    "apiVersion": api_version(resource.group, resource.version),
-                    "metadata": {"resourceVersion": "1"},
-                    "items": [],
-                }
-            )
-        case "POST", False:
-            raise refusal(resource)
-        case (("GET" | "PUT" | "DELETE"), True):
-            raise not_found(resource, name)
-        case "PATCH", True if "apply-patch" in request.media_type:
-            raise refusal(resource, name)
-        case "PATCH", True:
-            raise not_found(resource, name)
+    if request.method == "POST" or "apply-patch" in request.media_type:
+        raise refusal(resource, name)
+    if name:
+        raise not_found(resource, name)
     raise no_such_method()
 
 

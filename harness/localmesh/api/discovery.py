@@ -12,7 +12,7 @@ from harness.localmesh.api.reviews import REVIEWS
 from harness.localmesh.kinds.parse import Manifest
 
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-_ABSENT_VERBS = ("create", "get", "list", "patch")
+_ABSENT_VERBS = ("create", "get", "list", "patch", "watch")
 _SERVED = (*RESOURCES, *REVIEWS, *ABSENT)
 _SUBRESOURCE_VERBS = {
     "eviction": ("create",),

@@ -53,6 +53,11 @@ class Resource:
         return not self.group.endswith("istio.io")
 
     @property
+    def conditional(self) -> bool:
+        """Whether it is replaced only by whoever names the resourceVersion to replace, as Kubernetes demands."""
+        return not self.builtin or self.kind in ("Lease", "PodDisruptionBudget")
+
+    @property
     def has_status(self) -> bool:
         """Whether `status` is written through a subresource of its own."""
         return "status" in self.subresources

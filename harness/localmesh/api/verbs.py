@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from harness.localmesh.api import (
     routes,
     status,
     subresources,
-    tables,
+    views,
     watching,
 )
 from harness.localmesh.api.apply import apply
@@ -34,12 +34,12 @@ from harness.localmesh.api.messages import (
     refusal,
     response,
 )
-from harness.localmesh.api.resources import NAMESPACES, api_version
+from harness.localmesh.api.resources import NAMESPACES
 from harness.localmesh.api.routes import Route
 from harness.localmesh.api.selectors import Predicate
 from harness.localmesh.api.writers import Writer
 from harness.localmesh.errors import Refused
-from harness.localmesh.kinds.parse import Manifest
+from harness.localmesh.kinds.parse import Manifest, invalid
 from harness.localmesh.objects import with_metadata
 from harness.localmesh.store import Section, Store
 
@@ -48,6 +48,7 @@ _ATTEMPTS = 100
 # Kubernetes answers the deletion of these with the object, of all others with a Status.
 _DELETED_RETURNED = frozenset(("pods", "services", "serviceaccounts"))
 _KEPT_NAMESPACES = frozenset(("default", "kube-system", "kube-public"))
+_ABSENT, _REVIEWS = frozenset(absent.ABSENT), frozenset(reviews.REVIEWS)
 _WRITING = frozenset(("POST", "PUT", "PATCH"))
 
 Answer = Response | Stream
@@ -98,9 +99,9 @@ class Api:
             why = "only the following media types are accepted: application/json"
             raise Refused(406, "NotAcceptable", why)
         resource = route.resource
-        if resource in reviews.REVIEWS:
+        if resource in _REVIEWS:
             return lambda request, route: reviews.answer(request, resource, route.name)
-        if resource in absent.ABSENT:
+        if resource in _ABSENT and request.method != "GET":
             return lambda request, route: absent.answer(request, resource, route.name)
         if resource.derived and request.method in _WRITING:
             why = "the local mesh makes them of the Services' selectors; a ServiceEntry names other endpoints"
@@ -118,8 +119,8 @@ class Api:
         self._check_reached(options.revision(request.query))
         found = self._store.get(route.resource, route.namespace, route.name)
         if request.wants_table:
-            return response(_table(request, route, [found], found["metadata"]["resourceVersion"]))
-        return response(_shown(route, found))
+            return response(views.as_table(request, route, [found], found["metadata"]["resourceVersion"]))
+        return response(views.shown(route, found))
 
     def _list(self, request: Request, route: Route) -> Answer:
         options.check(request.query, "list")
@@ -127,7 +128,7 @@ class Api:
         how = options.watching(request.query)
         if how:
             scope = watching.Scope(
-                route.resource, route.version, route.namespace, where, _show(request, route)
+                route.resource, route.version, route.namespace, where, views.show(request, route)
             )
             return Stream(watching.frames(self._store, scope, how))
         return response(self._part(request, route, where))
@@ -144,9 +145,9 @@ class Api:
         items, revision = self._store.snapshot(route.resource, route.namespace, where, at=at)
         part = paging.part(items, revision, options.number(query, "limit") or 0, after)
         if request.wants_table:
-            listed = _table(request, route, part.items, str(revision))
+            listed = views.as_table(request, route, part.items, str(revision))
         else:
-            listed = _listed(route, part.items, revision)
+            listed = views.listed(route, part.items, revision)
         if part.token:
             listed["metadata"] |= {"continue": part.token}
             # As in Kubernetes, which does not count what a selector would leave.
@@ -161,30 +162,35 @@ class Api:
         options.check(request.query, "create")
         if route.resource.namespaced and not route.namespace:
             raise status.no_such_method()
-        manifest = _stored(route, decode_object(request.body, request.media_type))
+        manifest = views.stored(route, decode_object(request.body, request.media_type))
         writer = Writer(request, route)
         dry_run = options.dry_run(request.query)
         made = self._store.create(route.resource, manifest, dry_run=dry_run, author=writer.author)
-        return writer.told(response(_shown(route, made), 201))
+        return writer.told(response(views.shown(route, made), 201))
 
     def _replace(self, request: Request, route: Route) -> Answer:
         options.check(request.query, "replace")
-        manifest = _stored(route, decode_object(request.body, request.media_type))
+        manifest = views.stored(route, decode_object(request.body, request.media_type))
+        if route.resource.conditional and not manifest["metadata"].get("resourceVersion"):
+            why = "Invalid value: 0x0: must be specified for an update"
+            raise invalid(manifest, "metadata.resourceVersion", why)
         writer = Writer(request, route)
-        return writer.told(response(_shown(route, self._write(request, route, manifest, writer))))
+        return writer.told(response(views.shown(route, self._write(request, route, manifest, writer))))
 
     def _patch(self, request: Request, route: Route) -> Answer:
         if request.media_type == patch.APPLY:
             return self._apply(request, route)
         apply, body = self._patcher(request, route)
         writer = Writer(request, route)
-        written = self._change(request, route, lambda old: _patched(apply(_shown(route, old), body)), writer)
-        return writer.told(response(_shown(route, written)))
+        written = self._change(
+            request, route, lambda old: _patched(apply(views.shown(route, old), body)), writer
+        )
+        return writer.told(response(views.shown(route, written)))
 
     def _apply(self, request: Request, route: Route) -> Answer:
         options.check(request.query, "apply")
         writer = Writer(request, route, "Apply")
-        said = _stored(route, decode_object(request.body, request.media_type))
+        said = views.stored(route, decode_object(request.body, request.media_type))
         force, dry_run = options.flag(request.query, "force"), options.dry_run(request.query)
         for _ in range(_ATTEMPTS):
             old = self._found(route)
@@ -203,7 +209,7 @@ class Api:
                 if refused.reason not in ("Conflict", "AlreadyExists"):
                     raise
                 continue
-            return writer.told(response(_shown(route, written), 200 if old is not None else 201))
+            return writer.told(response(views.shown(route, written), 200 if old is not None else 201))
         raise status.conflict(route.resource, route.name)
 
     def _found(self, route: Route) -> Manifest | None:
@@ -220,7 +226,7 @@ class Api:
         last, gone = self._delete_one(route, how)
         if gone and route.resource.plural not in _DELETED_RETURNED:
             return response(status.success(route.resource, route.name, last["metadata"]["uid"]))
-        return response(_shown(route, last))
+        return response(views.shown(route, last))
 
     def _delete_collection(self, request: Request, route: Route) -> Answer:
         how = _deleting(request, "deletecollection")
@@ -235,7 +241,7 @@ class Api:
                 # Another writer, or the deletion of its owner, was faster.
                 if refused.code != 404:
                     raise
-        return response(_listed(route, items, revision))
+        return response(views.listed(route, items, revision))
 
     def _delete_one(self, route: Route, how: options.Deleting) -> tuple[Manifest, bool]:
         if route.resource == NAMESPACES and route.name in _KEPT_NAMESPACES:
@@ -307,7 +313,7 @@ class Api:
         for _ in range(_ATTEMPTS):
             old = self._store.get(route.resource, route.namespace, route.name)
             current = old["metadata"]["resourceVersion"]
-            new = _stored(route, change(old))
+            new = views.stored(route, change(old))
             asked = new["metadata"].get("resourceVersion") or current
             try:
                 return self._write(request, route, with_metadata(new, resourceVersion=asked), writer)
@@ -337,56 +343,6 @@ def _deleting(request: Request, verb: str) -> options.Deleting:
     if body is not None and not isinstance(body, dict):
         raise status.bad_request("the body is not a DeleteOptions object")
     return options.deleting(request.query, body)
-
-
-def _stored(route: Route, manifest: Manifest) -> Manifest:
-    """`manifest`, as a client sent it to `route`, in the version it is stored in."""
-    resource = route.resource
-    expected = api_version(resource.group, route.version)
-    version, kind = manifest.get("apiVersion") or expected, manifest.get("kind") or resource.kind
-    if version not in (expected, resource.api_version) or kind != resource.kind:
-        what = f"{version}, Kind={kind}) does not match the expected one ({expected}, Kind={resource.kind}"
-        raise status.bad_request(f"the object provided is unrecognized: its type ({what})")
-    metadata = manifest["metadata"]
-    namespace, name = metadata.get("namespace") or route.namespace, metadata.get("name") or route.name
-    if resource.namespaced and namespace != route.namespace:
-        raise status.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
-    if route.name and name != route.name:
-        raise status.bad_request(
-            f"the name of the object ({name}) does not match the name on the URL ({route.name})"
-        )
-    home = {"namespace": namespace} if resource.namespaced else {}
-    metadata = {**metadata, **home, **({"name": name} if name else {})}
-    return {**manifest, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
-
-
-def _shown(route: Route, manifest: Manifest) -> Manifest:
-    if route.version == route.resource.version:
-        return manifest
-    return {**manifest, "apiVersion": api_version(route.resource.group, route.version)}
-
-
-def _show(request: Request, route: Route) -> watching.Show:
-    if request.wants_table:
-        return lambda manifest: _table(request, route, [manifest], manifest["metadata"]["resourceVersion"])
-    return lambda manifest: _shown(route, manifest)
-
-
-def _listed(route: Route, items: tuple[Manifest, ...], revision: int) -> Manifest:
-    return {
-        "kind": f"{route.resource.kind}List",
-        "apiVersion": api_version(route.resource.group, route.version),
-        "metadata": {"resourceVersion": str(revision)},
-        "items": [_shown(route, item) for item in items],
-    }
-
-
-def _table(request: Request, route: Route, items: Sequence[Manifest], revision: str) -> Manifest:
-    include = request.query.get("includeObject") or "Metadata"
-    shown = [_shown(route, item) for item in items]
-    return tables.table(route.resource, shown, revision, tables.now(), include)
 
 
 def _patched(result: Any) -> Manifest:

@@ -1,23 +1,23 @@
 """Access logs in Istio's formats, to the sidecar's standard output (`kubectl logs POD -c istio-proxy`).
 
-MeshConfig's `accessLogFile` switches them on for the mesh; a Telemetry with `accessLogging` decides for its
-workloads instead.
-Source: istio/istio `pilot/pkg/model/telemetry_logging.go`, `pilot/pkg/networking/core/accesslog.go`.
+MeshConfig's `accessLogFile` switches them on for the mesh; a Telemetry with `accessLogging` that names the provider
+"envoy" decides for its workloads instead. One that names none goes on with the provider of a less specific one; when
+there is none either it has no effect, and MeshConfig decides (as with istiod without `defaultProviders`).
+Source: istio/istio `pilot/pkg/model/telemetry.go` (mergeLogs), `telemetry_logging.go`,
+`pilot/pkg/networking/core/accesslog.go`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
-import msgspec
-
-from harness.localmesh.kinds.istio.telemetry import AccessLogging, ProviderRef
+from harness.localmesh.kinds.istio.telemetry import AccessLogging
 from harness.localmesh.xds.model import MeshConfig, Resource, Telemetry
+from harness.localmesh.xds.overrides import Side
 from harness.localmesh.xds.proto import extension, typed
 
-Side = Literal["CLIENT", "SERVER"]
-"""Which end of a request a proxy is at: the caller's (and the gateway's) or the callee's."""
+PROVIDER = "envoy"
+"""The only provider of access logs, which is built in."""
 
 _FIELDS = {
     "start_time": "%START_TIME%",
@@ -53,60 +53,62 @@ _TEXT = (
     "{downstream_remote_address} {requested_server_name} {route_name}\n"
 ).format(**_FIELDS)
 
+_CEL = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+_FILE = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
-def access_logs(config: MeshConfig, telemetries: Sequence[Telemetry], side: Side) -> list[Resource]:
-    """The loggers of a proxy at that side of requests; `telemetries` apply to it, the most specific last."""
+
+def access_logs(
+    config: MeshConfig, telemetries: Sequence[Telemetry], side: Side, *when: Resource
+) -> list[Resource]:
+    """The loggers of a proxy at that side of requests, for what passes every filter of `when`.
+
+    `telemetries` apply to it, the most specific last.
+    """
     chosen = _chosen(telemetries, side)
     if chosen is None:
-        return [_logger(config, "")] if config.access_log else []
-    return [
-        _logger(config, item.filter.expression if item.filter else "")
-        for item in chosen
-        if not item.disabled and item.providers
-    ]
+        return [_logger(config, when)] if config.access_log else []
+    if chosen.disabled:
+        return []
+    expression = chosen.filter.expression if chosen.filter else ""
+    return [_logger(config, (*when, _evaluated(expression)) if expression else when)]
 
 
-def _chosen(telemetries: Sequence[Telemetry], side: Side) -> Sequence[AccessLogging] | None:
-    """What the most specific Telemetry that speaks of this side's log says; None when none does.
+def all_of(filters: Sequence[Resource]) -> Resource:
+    """The filter that passes what all of `filters`, one or more, pass."""
+    return filters[0] if len(filters) == 1 else {"and_filter": {"filters": [*filters]}}
 
-    One that names no provider has those of the less specific one (Istio's inheritance), the built-in one at
-    last.
+
+def _chosen(telemetries: Sequence[Telemetry], side: Side) -> AccessLogging | None:
+    """The last entry for this side that speaks of the provider, with the filter of the last that names it.
+
+    None when no entry for this side names the provider.
     """
-    found: Sequence[AccessLogging] | None = None
-    for telemetry in telemetries:
-        fitting = [item for item in telemetry.spec.access_logging if _at(item, side)]
-        if fitting:
-            inherited = next((item.providers for item in found or () if item.providers), ())
-            found = [_with_providers(item, inherited) for item in fitting]
-    return found
+    chosen, named, inherited = None, None, False
+    for item in (item for telemetry in telemetries for item in telemetry.spec.access_logging):
+        names = any(provider.name == PROVIDER for provider in item.providers)
+        # A provider is handed on by entries for the other side, too.
+        inherited = inherited or names
+        if inherited and (item.match is None or item.match.mode in ("CLIENT_AND_SERVER", side)):
+            chosen = item
+            named = item if names else named
+    if chosen is None or named is None:
+        return None
+    return AccessLogging(disabled=chosen.disabled, filter=named.filter)
 
 
-def _at(item: AccessLogging, side: Side) -> bool:
-    return item.match is None or item.match.mode in ("CLIENT_AND_SERVER", side)
+def _evaluated(expression: str) -> Resource:
+    cel = {
+        "name": "envoy.access_loggers.extension_filters.cel",
+        "typed_config": typed(_CEL, expression=expression),
+    }
+    return {"extension_filter": cel}
 
 
-def _with_providers(item: AccessLogging, inherited: tuple[ProviderRef, ...]) -> AccessLogging:
-    providers = item.providers or inherited or (ProviderRef("envoy"),)
-    return msgspec.structs.replace(item, providers=providers)
-
-
-def _logger(config: MeshConfig, expression: str) -> Resource:
+def _logger(config: MeshConfig, when: Sequence[Resource]) -> Resource:
     log_format: Resource = (
-        {"json_format": dict(_FIELDS)}
+        {"json_format": dict(_FIELDS), "json_format_options": {"sort_properties": False}}
         if config.access_log_json
         else {"text_format_source": {"inline_string": _TEXT}}
     )
-    made = extension(
-        "envoy.access_loggers.file",
-        "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-        path="/dev/stdout",
-        log_format=log_format,
-    )
-    if expression:
-        kind = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
-        cel = {
-            "name": "envoy.access_loggers.extension_filters.cel",
-            "typed_config": typed(kind, expression=expression),
-        }
-        made["filter"] = {"extension_filter": cel}
-    return made
+    made = extension("envoy.access_loggers.file", _FILE, path="/dev/stdout", log_format=log_format)
+    return {**made, "filter": all_of(when)} if when else made

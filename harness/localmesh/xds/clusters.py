@@ -234,6 +234,7 @@ def _black_hole(connect_timeout: float) -> Resource:
         alt_stat_name=f"{names.BLACK_HOLE};",
         type="STATIC",
         connect_timeout=duration(connect_timeout),
+        metadata={"filter_metadata": telemetry.elsewhere_metadata(names.BLACK_HOLE)},
     )
 
 
@@ -242,6 +243,7 @@ def _passthrough(connect_timeout: float) -> Resource:
         _CLUSTER,
         name=names.PASSTHROUGH,
         alt_stat_name=f"{names.PASSTHROUGH};",
+        metadata={"filter_metadata": telemetry.elsewhere_metadata(names.PASSTHROUGH)},
         **pool_fields(NOTHING, connect_timeout),
         **passthrough_options(),
         **forwarding_fields(),

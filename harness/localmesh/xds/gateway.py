@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.localmesh.kinds.istio.virtualservice import L4Match, TlsMatch
-from harness.localmesh.xds import names, telemetry
+from harness.localmesh.xds import names
 from harness.localmesh.xds.gateway_servers import Server, claim, gateway_servers
 from harness.localmesh.xds.gateway_tls import gateway_socket
 from harness.localmesh.xds.http import (
@@ -29,6 +29,7 @@ from harness.localmesh.xds.http import (
     tls_inspector,
 )
 from harness.localmesh.xds.inbound import authorization_filters
+from harness.localmesh.xds.loggers import request_logs
 from harness.localmesh.xds.model import UNSPECIFIED, Resource
 from harness.localmesh.xds.proto import extension, xds
 from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, to_destinations
@@ -118,7 +119,7 @@ def _http_filter(view: View, server: Server) -> Resource:
     named = server.spec.name if not server.is_http else ""
     return connection_manager(
         named or names.stat_prefix("outbound", server.listens),
-        telemetry.source_log(view.workload),
+        request_logs(view, "CLIENT"),
         {"rds": {"route_config_name": server.routes, "config_source": xds()}},
         first=first,
         server_name="istio-envoy",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.localmesh.xds.messages import message_filter
 from harness.localmesh.xds.model import Resource
 from harness.localmesh.xds.proto import address, extension, typed
 
@@ -13,7 +14,7 @@ _FILTERS = "envoy.extensions.filters.http"
 
 def connection_manager(
     stat_prefix: str,
-    access_log: Resource,
+    access_logs: Sequence[Resource],
     routes: Resource,
     *,
     first: Sequence[Resource] = (),
@@ -29,8 +30,8 @@ def connection_manager(
         _HCM,
         stat_prefix=stat_prefix,
         **routes,
-        http_filters=[*first, _grpc_stats(), fault, cors, *before_router, router],
-        access_log=[access_log],
+        http_filters=[*first, message_filter(), _grpc_stats(), fault, cors, *before_router, router],
+        access_log=[*access_logs],
         stream_idle_timeout="0s",
         proxy_100_continue=True,
         normalize_path=True,

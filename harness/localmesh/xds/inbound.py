@@ -22,6 +22,7 @@ from harness.localmesh.xds.http import (
     tls_inspector,
     virtual_host,
 )
+from harness.localmesh.xds.loggers import connection_logs, listener_logs, request_logs
 from harness.localmesh.xds.match import everything
 from harness.localmesh.xds.model import AuthorizationPolicy, Resource, Service, ServicePort
 from harness.localmesh.xds.proto import duration
@@ -61,6 +62,7 @@ def _listener(view: View, port: int, services: Sequence[tuple[Service, ServicePo
         listener_filters=[tls_inspector()],
         listener_filters_timeout="0s",
         continue_on_listener_filters_timeout=True,
+        **listener_logs(view, "SERVER"),
     )
 
 
@@ -75,7 +77,7 @@ def _chain(
     filters = (
         [_http_filter(view, port, services, mutual_tls=entrance.mutual_tls)]
         if http
-        else _tcp_filters(view, port, mutual_tls=entrance.mutual_tls)
+        else _tcp_filters(view, port, services, mutual_tls=entrance.mutual_tls)
     )
     made: Resource = {
         "name": f"0.0.0.0_{port}",
@@ -105,7 +107,7 @@ def _http_filter(
     grpc = service_port is not None and service_port.protocol == "grpc"
     return connection_manager(
         names.stat_prefix("inbound", port),
-        telemetry.destination_log(view.workload, mutual_tls=mutual_tls),
+        request_logs(view, "SERVER", mutual_tls=mutual_tls, service=service),
         {"route_config": _routes(port, operation, retried=not grpc)},
         # The announcement is taken off before everything else, also before a fault that is inserted first: with the
         # answer of an inserted fault Istio would not know the caller, the local mesh does.
@@ -136,9 +138,12 @@ def _routes(port: int, operation: str, *, retried: bool) -> Resource:
     return {"name": names.inbound_cluster(port), "virtual_hosts": [host], "validate_clusters": False}
 
 
-def _tcp_filters(view: View, port: int, *, mutual_tls: bool) -> list[Resource]:
+def _tcp_filters(
+    view: View, port: int, services: Sequence[tuple[Service, ServicePort]], *, mutual_tls: bool
+) -> list[Resource]:
     cluster = names.inbound_cluster(port)
-    return [*authorization_filters(view, tcp=True), tcp_proxy(cluster, cluster=cluster)]
+    logs = connection_logs(view, "SERVER", mutual_tls=mutual_tls, service=services[0][0])
+    return [*authorization_filters(view, tcp=True), tcp_proxy(cluster, logs, cluster=cluster)]
 
 
 def _faults(view: View, port: int) -> _Faults:

@@ -10,9 +10,10 @@ Source: istio/istio `listener.go` (buildHTTPProxy, buildSidecarOutboundListener)
 
 from __future__ import annotations
 
-from harness.localmesh.xds import names, telemetry
+from harness.localmesh.xds import names
 from harness.localmesh.xds.clusters import dns_cache
 from harness.localmesh.xds.http import connection_manager, listener, tls_inspector
+from harness.localmesh.xds.loggers import listener_logs, request_logs
 from harness.localmesh.xds.model import Resource, Service, ServicePort
 from harness.localmesh.xds.proto import extension, xds
 from harness.localmesh.xds.tcp import reached, service_chains
@@ -36,14 +37,16 @@ def _http_proxy(view: View) -> Resource:
     ip = view.workload.ip
     manager = connection_manager(
         names.stat_prefix("outbound", names.OUTBOUND_PORT),
-        telemetry.source_log(view.workload),
+        request_logs(view, "CLIENT"),
         {"rds": {"route_config_name": names.HTTP_PROXY, "config_source": xds()}},
         before_router=[_forward()],
         use_remote_address=False,
         http_protocol_options={"allow_absolute_url": True},
     )
     name = names.listener(ip, names.OUTBOUND_PORT)
-    return listener(name, ip, names.OUTBOUND_PORT, [{"filters": [manager]}], traffic_direction="OUTBOUND")
+    chains = [{"filters": [manager]}]
+    logs = listener_logs(view, "CLIENT")
+    return listener(name, ip, names.OUTBOUND_PORT, chains, traffic_direction="OUTBOUND", **logs)
 
 
 def _forward() -> Resource:
@@ -66,4 +69,5 @@ def _tcp_listener(view: View, service: Service, port: ServicePort, given: int) -
         listener_filters_timeout="0s",
         continue_on_listener_filters_timeout=True,
         **inspected,
+        **listener_logs(view, "CLIENT"),
     )

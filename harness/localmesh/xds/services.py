@@ -171,7 +171,7 @@ def _selected(
     found = []
     for item in chosen:
         if isinstance(item, Workload):
-            number = target_port(port, item)
+            number = _pod_port(service, port, item)
             # Of pods that are not ready, istiod tells Kubernetes Services only.
             if number is not None and (service.kubernetes or (item.ready and not item.terminating)):
                 found.append(_pod(item, number, policies, service))
@@ -274,6 +274,12 @@ def augmented(labels: Mapping[str, str], locality: Locality) -> dict[str, str]:
         "topology.istio.io/cluster": CLUSTER_ID,
     }
     return {**labels, **{name: value for name, value in topology.items() if value}}
+
+
+def _pod_port(service: Service, port: ServicePort, pod: Workload) -> int | None:
+    """The pod's port behind `port`; that of a ServiceEntry is first looked for by name, as in WorkloadEntries."""
+    named = None if service.kubernetes else dict(pod.ports).get(port.name)
+    return named or target_port(port, pod)
 
 
 def target_port(port: ServicePort, workload: Workload) -> int | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from harness.localmesh.kinds.istio.virtualservice import L4Match, RouteDestination, TlsMatch
 from harness.localmesh.xds import names
 from harness.localmesh.xds.hosts import matches
+from harness.localmesh.xds.loggers import connection_logs
 from harness.localmesh.xds.model import Resource, Service, ServicePort, VirtualService
 from harness.localmesh.xds.proto import duration, extension
 from harness.localmesh.xds.rules import Rule
@@ -63,7 +64,7 @@ def service_chains(view: View, service: Service, port: ServicePort) -> list[Chai
     rule = view.destination_rule(service)
     number = service.ports[0].number if len(service.ports) == 1 else port.number
     cluster = names.outbound_cluster(number, "", service.host)
-    return [*chains, Chain((_to_cluster(cluster, rule, ""),))]
+    return [*chains, Chain((_to_cluster(view, cluster, rule, ""),))]
 
 
 def reached(chains: Iterable[Chain], addresses: Sequence[str]) -> list[Chain]:
@@ -136,10 +137,10 @@ def to_destinations(
     first = view.service(route[0].destination.host)
     policy = view.destination_rule(first) if first else None
     if len(route) == 1:
-        return _to_cluster(_cluster(view, route[0], port), policy, route[0].destination.subset)
+        return _to_cluster(view, _cluster(view, route[0], port), policy, route[0].destination.subset)
     clusters = [{"name": _cluster(view, item, port), "weight": item.weight} for item in route if item.weight]
     prefix = f"{rule.name}.{rule.namespace}"
-    return _tcp_proxy(prefix, policy, "", weighted_clusters={"clusters": clusters})
+    return _tcp_proxy(view, prefix, policy, "", weighted_clusters={"clusters": clusters})
 
 
 def _cluster(view: View, item: RouteDestination, port: int) -> str:
@@ -153,11 +154,11 @@ def _cluster(view: View, item: RouteDestination, port: int) -> str:
     return names.outbound_cluster(number, destination.subset, destination.host)
 
 
-def _to_cluster(cluster: str, rule: Rule | None, subset: str) -> Resource:
-    return _tcp_proxy(cluster, rule, subset, cluster=cluster)
+def _to_cluster(view: View, cluster: str, rule: Rule | None, subset: str) -> Resource:
+    return _tcp_proxy(view, cluster, rule, subset, cluster=cluster)
 
 
-def _tcp_proxy(stat_prefix: str, rule: Rule | None, subset: str, **target: object) -> Resource:
+def _tcp_proxy(view: View, stat_prefix: str, rule: Rule | None, subset: str, **target: object) -> Resource:
     fields: Resource = {}
     policy = rule.spec.traffic_policy if rule else None
     if policy and policy.connection_pool and (pool := policy.connection_pool.tcp):
@@ -167,7 +168,7 @@ def _tcp_proxy(stat_prefix: str, rule: Rule | None, subset: str, **target: objec
             fields["max_downstream_connection_duration"] = duration(pool.max_connection_duration)
     if rule and _by_source(rule, subset):
         fields["hash_policy"] = [{"source_ip": {}}]
-    return tcp_proxy(stat_prefix, **target, **fields)
+    return tcp_proxy(stat_prefix, connection_logs(view, "CLIENT"), **target, **fields)
 
 
 def _by_source(rule: Rule, subset: str) -> bool:
@@ -178,8 +179,14 @@ def _by_source(rule: Rule, subset: str) -> bool:
     return bool(own and own.consistent_hash and own.consistent_hash.use_source_ip)
 
 
-def tcp_proxy(stat_prefix: str, **settings: object) -> Resource:
-    """The filter that passes bytes on."""
+def tcp_proxy(stat_prefix: str, logs: Sequence[Resource], **settings: object) -> Resource:
+    """The filter that passes bytes on; `logs` get an entry when the callee is reached, and one at the end."""
+    if logs:
+        settings = {
+            **settings,
+            "access_log": [*logs],
+            "access_log_options": {"flush_access_log_on_connected": True},
+        }
     return extension(
         "envoy.filters.network.tcp_proxy",
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",

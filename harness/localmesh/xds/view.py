@@ -77,11 +77,14 @@ class Views:
         return View(self, proxy)
 
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
-        """The endpoints of `port` of all Services of the host of `service`."""
+        """The endpoints of `port` of all Services of the host of `service`.
+
+        istiod knows ports of several Services of one host by name for EDS, by number for DNS.
+        """
+        by_number = service.resolution in ("DNS", "DNS_ROUND_ROBIN")
         made: tuple[Endpoint, ...] = ()
         for one in self.registry.same_host(service):
-            # istiod knows an endpoint's port by its name, also where Services of one host differ in the number.
-            own = next((item for item in one.ports if item.name == port.name), None)
+            own = one.port(port.number) if by_number else one.named_port(port.name)
             if own is not None:
                 found = endpoints(self.memo, self.mesh, self.population, one, own)
                 made = self.memo(_joined, made, found) if made else found
@@ -209,13 +212,20 @@ class View:
 
     @cached_property
     def telemetries(self) -> tuple[Telemetry, ...]:
-        """Those for its workload: of the mesh, of its namespace, of the workload, each the oldest."""
+        """Those for its workload: the oldest of the mesh, the oldest of its namespace, all that select it.
+
+        One of the root namespace with a selector is only for workloads there (istio/istio
+        `pilot/pkg/model/telemetry.go`, applicableTelemetries).
+        """
         fitting = self._applying(self._views.mesh.telemetries)
-        levels: dict[tuple[bool, bool], Telemetry] = {}
+        selecting = [
+            item for item in fitting if item.spec.selector.match_labels and item.namespace == self.namespace
+        ]
+        wide: dict[str, Telemetry] = {}
         for item in fitting:
-            chosen = bool(item.spec.selector and item.spec.selector.match_labels)
-            levels.setdefault((chosen, item.namespace != ROOT_NAMESPACE), item)
-        return tuple(levels[level] for level in sorted(levels))
+            if not item.spec.selector.match_labels:
+                wide.setdefault(item.namespace, item)
+        return (*wide.values(), *selecting)
 
     @cached_property
     def envoy_filters(self) -> tuple[EnvoyFilter, ...]:

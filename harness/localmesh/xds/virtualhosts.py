@@ -159,14 +159,17 @@ def _is_http(service: Service, port: int) -> bool:
 
 def _catch_all(view: View) -> Resource:
     if view.outbound_mode == "ALLOW_ANY":
-        action = {"cluster": names.PASSTHROUGH, "timeout": "0s"}
-        return virtual_host(
-            "allow_any", ["*"], [{"name": "allow_any", "match": everything(), "route": action}]
-        )
+        passage = {
+            "name": "allow_any",
+            "match": everything(),
+            "metadata": {"filter_metadata": telemetry.elsewhere_metadata(names.PASSTHROUGH)},
+            "route": {"cluster": names.PASSTHROUGH, "timeout": "0s"},
+        }
+        return virtual_host("allow_any", ["*"], [passage])
     refusal = {
         "name": "block_all",
         "match": everything(),
-        "metadata": {"filter_metadata": telemetry.black_hole_metadata()},
+        "metadata": {"filter_metadata": telemetry.elsewhere_metadata(names.BLACK_HOLE)},
         "direct_response": {"status": 502},
     }
     return virtual_host("block_all", ["*"], [refusal])

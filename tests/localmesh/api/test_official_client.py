@@ -489,3 +489,31 @@ def test_a_finalizer_is_not_added_to_what_is_being_deleted(core):
     assert (answer.status, "no new finalizers can be added" in answer.body) == (422, True)
     core.patch_namespaced_config_map("a", "default", {"metadata": {"finalizers": None}}, **merge)
     assert refused(core.read_namespaced_config_map, "a", "default").status == 404
+
+
+def test_istio_kinds_are_replaced_only_by_whoever_knows_the_newest(custom):
+    """Without a resourceVersion a PUT of a custom resource is a 422, as in Kubernetes."""
+    made = custom.create_namespaced_custom_object(
+        plural="virtualservices", body=virtual_service("a"), **ISTIO
+    )
+    answer = refused(
+        custom.replace_namespaced_custom_object,
+        plural="virtualservices",
+        name="a",
+        body=virtual_service("a"),
+        **ISTIO,
+    )
+    assert (answer.status, "must be specified for an update" in answer.body) == (422, True)
+    changed = {**virtual_service("a", "ratings"), "metadata": made["metadata"]}
+    custom.replace_namespaced_custom_object(plural="virtualservices", name="a", body=changed, **ISTIO)
+
+
+def test_kinds_that_are_not_emulated_are_listed_and_watched_as_none(api):
+    """Their lists are empty; making one is a 403 that says what there is instead."""
+    jobs = client.BatchV1Api(api)
+    assert jobs.list_namespaced_job("default").items == []
+    assert list(watch.Watch().stream(jobs.list_namespaced_job, "default", timeout_seconds=1)) == []
+    answer = refused(
+        jobs.create_namespaced_job, "default", {"metadata": {"name": "a"}, "spec": {"template": {}}}
+    )
+    assert (answer.status, "does not emulate Job" in answer.body) == (403, True)

@@ -53,6 +53,11 @@ def fault(expression: str) -> str | None:
     return None
 
 
+def words(expression: str) -> frozenset[str]:
+    """The names, signs and texts (without their quotes) that `expression`, which has no `fault`, is made of."""
+    return frozenset(_unquoted(text) if kind == "string" else text for kind, text in _tokens(expression))
+
+
 def _tokens(text: str) -> list[tuple[str, str]]:
     found, at, text = [], 0, text.rstrip()
     while at < len(text):
