@@ -299,7 +299,7 @@ def test_grpc_web_is_translated_at_a_port_of_that_protocol(build):
     """By Envoy's filter, before all others but authorization."""
     made = listeners(build, DENIAL, gateway(server(8080, "GRPC-Web", "'*'")))
     names = [item["name"].rpartition(".")[2] for item in _manager(made, "0.0.0.0_8080")["http_filters"]]
-    assert names == ["rbac", "grpc_web", "grpc_stats", "fault", "cors", "router"]
+    assert names[:2] == ["rbac", "grpc_web"]
 
 
 _HOSTS = st.lists(
