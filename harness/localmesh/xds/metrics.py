@@ -20,6 +20,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
+from harness.localmesh.kinds.istio.cel import printed
 from harness.localmesh.xds.messages import NAME as MESSAGES
 from harness.localmesh.xds.messages import messages_counted
 from harness.localmesh.xds.model import Resource, Service, Telemetry, Workload
@@ -217,7 +218,7 @@ def _changed(labels: Mapping[str, str], override: Override) -> Mapping[str, str]
         if expression is None:
             made.pop(label, None)
         elif label in made or label not in _STANDARD:
-            made[label] = _coalesced([("CEL", expression), _literal(UNKNOWN)])
+            made[label] = _coalesced([("CEL", printed(expression)), _literal(UNKNOWN)])
     return made
 
 

@@ -57,6 +57,10 @@ RULE = "{{rules: [{{{0}}}]}}"
             "Telemetry",
             "{metrics: [{overrides: [{match: {metric: ALL_METRICS}, tagOverrides: {a: {operation: REMOVE}}}]}]}",
         ),
+        (
+            "Telemetry",
+            "{metrics: [{overrides: [{tagOverrides: {a: {value: 'string(destination.port)'}}}]}]}",
+        ),
         ("PeerAuthentication", "{mtls: {mode: STRICT}}"),
     ],
 )
@@ -264,6 +268,11 @@ def test_what_istio_takes_is_admitted_without_a_word(answer, kind, spec):
             "Telemetry",
             "{metrics: [{overrides: [{tagOverrides: {a: {value: 'filter_state.downstream_peer.app'}}}]}]}",
             "metrics[0].overrides[0].tagOverrides[a].value: downstream_peer is there",
+        ),
+        (
+            "Telemetry",
+            "{metrics: [{overrides: [{tagOverrides: {a: {value: 'string(1) == string(2)'}}}]}]}",
+            "metrics[0].overrides[0].tagOverrides[a].value: 'string(1) == string(2)' is no CEL expression",
         ),
     ],
 )
