@@ -30,7 +30,7 @@ from harness.localmesh.xds.http import (
     tls_inspector,
 )
 from harness.localmesh.xds.inbound import authorization_filters
-from harness.localmesh.xds.loggers import request_logs
+from harness.localmesh.xds.loggers import listener_logs, request_logs
 from harness.localmesh.xds.model import UNSPECIFIED, Resource
 from harness.localmesh.xds.proto import xds
 from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, to_destinations
@@ -86,6 +86,7 @@ def _listener(view: View, port: int, chains: Sequence[_Chain]) -> Resource:
         traffic_direction="OUTBOUND",
         max_connections_to_accept_per_socket_event=1,
         **inspected,
+        **listener_logs(view, "CLIENT"),
     )
 
 

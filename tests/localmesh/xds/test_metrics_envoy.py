@@ -293,12 +293,12 @@ def test_telemetry_sets_and_removes_labels(shop):
         "[{match: {metric: REQUEST_COUNT}, tagOverrides: {"
         "response_code: {value: 'response.code / 100 * 100'},"
         "path: {value: \"request.method == 'no)%' ? '' : request.url_path\"},"
-        "odd: {value: \"request.headers['none']\"},"
+        "odd: {value: \"request.headers['none']\"}, port: {value: string(destination.port)},"
         "source_app: {operation: REMOVE}}}]"
     )
     shop.apply(TELEMETRY.format(overrides=change))
     ((labels, _),) = shop.rises(shop.client, "requests_total", lambda: _Call(shop.client.ip).run())
-    assert (labels["path"], labels["odd"]) == ("/shop.Cart/Add", "unknown")
+    assert (labels["path"], labels["odd"], labels["port"]) == ("/shop.Cart/Add", "unknown", "15001")
     assert (labels["response_code"], "source_app" in labels) == ("200", False)
     (labels, _), *_ = shop.rises(shop.client, "request_bytes_count", lambda: _Call(shop.client.ip).run())
     assert labels["source_app"] == "client"
