@@ -112,6 +112,12 @@ class Caller:
         with ThreadPoolExecutor(times) as pool:
             return Counter(pool.map(ask, range(times)))
 
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Ends its connections."""
         for client in self._clients:

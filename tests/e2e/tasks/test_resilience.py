@@ -142,6 +142,7 @@ class TestRetries:
         assert outcomes() == {0}
         with mesh.applied(route("{route: [{destination: {host: web}}], retries: {attempts: 0}}"), place):
             eventually(lambda: outcomes() == {0, 14})
+        web = f'destination_service_name="web",destination_service_namespace="{place}"'
         grpc = (
             f'request_protocol="grpc",destination_service_name="web",destination_service_namespace="{place}"'
         )
@@ -153,7 +154,7 @@ class TestRetries:
         ):
             asked = f'istio_requests_total{{reporter="{reporter}",grpc_response_status="{status}",{grpc}}}'
             eventually(lambda asked=asked: mesh.total(asked) > 0)
-        eventually(lambda: mesh.total(f"istio_request_messages_total{{{grpc}}}") > 0)
+        eventually(lambda: mesh.total(f"istio_request_messages_total{{{web}}}") > 0)
 
 
 class TestMirroring:
