@@ -173,7 +173,7 @@ def _run(pod: Manifest, address: str) -> None:
     status.setdefault("podIP", address)
     status.setdefault("podIPs", [{"ip": status["podIP"]}])
     status.setdefault("conditions", [{"type": "Ready", "status": "True"}])
-    pod["spec"].setdefault("serviceAccountName", "default")
+    pod["spec"]["serviceAccountName"] = pod["spec"].get("serviceAccountName") or "default"
 
 
 def _number_ports(service: Manifest) -> None:

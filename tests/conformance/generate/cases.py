@@ -132,7 +132,7 @@ def _service(draw: st.DrawFn) -> dict[str, Any]:
     spec = {"ports": ports, "selector": draw(few({"app": name}, {"app": name}, {"app": "a"}))}
     if draw(few(False, False, False, True)):
         spec["clusterIP"] = "None"
-    to = draw(few("", "", "", "", "", ".", "~", "shop", "default,istio-system"))
+    to = draw(few("", "", "", "", "", ".", ".", "shop", "default,istio-system"))
     annotations = {"networking.istio.io/exportTo": to} if to else {}
     metadata = {"name": name, "namespace": draw(few(*PLACES)), "annotations": annotations}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
