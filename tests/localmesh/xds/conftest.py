@@ -234,6 +234,7 @@ class Lab:
             )
             log = (folder / "envoy.log").open("wb")
             flags = "--concurrency 1 --use-dynamic-base-id --drain-strategy immediate --drain-time-s 45 -l warning"
+            flags += " --file-flush-interval-msec 20"
             with log:
                 self.processes.append(
                     subprocess.Popen(
@@ -307,11 +308,32 @@ class Lab:
 
     def requests(self, workload: model.Workload) -> dict[tuple[tuple[str, str], ...], float]:
         """Istio's request counter of a sidecar, by labels."""
+        return self.series(workload, "requests_total")
+
+    def series(self, workload: model.Workload, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+        """One of Istio's metrics (without "istio_") of a sidecar, by labels."""
         return {
             tuple(sample.labels.items()): sample.value
             for sample in self.scrape(workload)
-            if sample.name == "envoy_istio_requests_total"
+            if sample.name == f"envoy_istio_{name}"
         }
+
+    def rises(
+        self, workload: model.Workload, name: str, action: Callable[[], Any]
+    ) -> list[tuple[dict[str, str], float]]:
+        """By how much one of Istio's metrics of `workload`'s sidecar rises because of `action`, by labels."""
+        before = self.series(workload, name)
+        action()
+
+        def risen() -> list[tuple[dict[str, str], float]]:
+            after = self.series(workload, name)
+            return [
+                (dict(key), after[key] - before.get(key, 0.0))
+                for key in after
+                if key not in before or after[key] > before[key]
+            ]
+
+        return list(self.wait(risen, f"istio_{name} does not rise"))
 
     def counted(
         self, workload: model.Workload, action: Callable[[], Any], times: int = 1
