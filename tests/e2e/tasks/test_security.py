@@ -183,7 +183,9 @@ class TestDryRun:
         tried = ', annotations: {istio.io/dry-run: "true"}'
         deny = "{selector: {matchLabels: {app: web}}, action: DENY, rules: [{to: [{operation: {paths: [/secret]}}]}]}"
         with mesh.applied(policy(deny, name="tried", more=tried), "foo"):
-            shadow = '{__name__=~"envoy_http.*_rbac",authz_dry_run_action="deny",authz_dry_run_result="denied"}'
+            shadow = (
+                '{__name__=~"envoy_http.*_rbac",authz_dry_run_action="deny",authz_dry_run_result="denied"}'
+            )
             eventually(lambda: code("bar", "secret") == 200 and mesh.total(shadow) > 0)
             assert [code("bar", "secret") for _ in range(5)] == [200] * 5
 
