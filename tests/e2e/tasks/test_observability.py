@@ -4,12 +4,16 @@ The statements are those of istio.io/latest/docs/tasks/observability: logs/acces
 metrics/querying-metrics, metrics/customize-metrics and metrics/tcp-metrics.
 """
 
+import json
+
 import pytest
 from live import service
 from support import eventually, query
 
 pytestmark = pytest.mark.e2e
 NAMESPACE = "observability"
+FRONT = f"spiffe://cluster.local/ns/{NAMESPACE}/sa/front"
+ENVOY = "providers: [{name: envoy}]"
 BOTH = {"http": (8000, 8080), "tcp": (9000, 9090)}
 CALLS = '{standin.harness.local/calls: "/tcp tcp://web:9000"}'
 FIELDS = {
@@ -72,43 +76,54 @@ def test_both_sidecars_write_a_request_down_as_istio_does(mesh, place, front, lo
     assert came["requested_server_name"] == f"outbound_.8000_._.web.{place}.svc.cluster.local"
 
 
-def test_logs_are_turned_off_for_a_namespace_and_on_again(mesh, place, front, logged):
-    """A Telemetry with `disabled: true`, then without it."""
-    probe = iter(range(1000))
+@pytest.fixture
+def says(mesh, place, front):
+    """Whether a text stands in the listeners of front's and of web's sidecar; connections of earlier ones are over."""
 
-    def is_logged():
-        path = f"/probe-{next(probe)}"
-        assert front.code(f"http://web:8000{path}") == 200
-        # The next request follows it in the log: when that one is there and this one is not, it is not written.
-        return bool(logged("web", path))
+    def look(text):
+        found = []
+        for app in ("front", "web"):
+            (pod,) = mesh.pods(place, f"app={app}")
+            dumped = mesh.admin(pod, "/config_dump?resource=dynamic_listeners")["configs"]
+            found.append(text in json.dumps([item.get("active_state") for item in dumped]))
+        front.codes("http://web:8000/meanwhile", 2)
+        return all(found) or (None if any(found) else False)
 
-    with mesh.applied(telemetry("{accessLogging: [{disabled: true}]}"), place):
-        eventually(lambda: front.code("http://web:8000/off") == 200 and not is_logged())
-        before = len(logged("web", "/silence"))
-        assert front.codes("http://web:8000/silence", 5) == {200: 5}
-    eventually(is_logged)
-    assert len(logged("web", "/silence")) == before
+    return look
 
 
-def test_logs_may_be_kept_for_failures_only(mesh, place, front, logged):
+def test_logs_are_turned_off_for_a_namespace_and_on_again(mesh, place, front, logged, says):
+    """A Telemetry for the mesh names the provider, one for the namespace disables it, and is taken back."""
+    assert says("/dev/stdout")
+    with mesh.applied(telemetry(f"{{accessLogging: [{{{ENVOY}}}]}}"), "istio-system"):
+        with mesh.applied(telemetry("{accessLogging: [{disabled: true}]}"), place):
+            eventually(lambda: says("/dev/stdout") is False)
+            assert front.codes("http://web:8000/silence", 5) == {200: 5}
+        eventually(lambda: says("/dev/stdout"))
+        # A log is in order: when what came later is there, what came before would be, too.
+        assert front.code("http://web:8000/noise") == 200
+        for app in ("web", "front"):
+            assert eventually(lambda app=app: logged(app, "/noise"))
+            assert logged(app, "/silence") == []
+
+
+def test_logs_may_be_kept_for_failures_only(mesh, place, front, logged, says):
     """A filter by CEL: response.code >= 500."""
-    only = "{accessLogging: [{filter: {expression: response.code >= 500}}]}"
+    expression = "response.code >= 500"
+    only = f"{{accessLogging: [{{{ENVOY}, filter: {{expression: {expression}}}}}]}}"
     with mesh.applied(telemetry(only), place):
-
-        def is_filtered():
-            front.code("http://web:8000/fine")
-            front.code("http://web:8000/worse?status=503")
-            return len(logged("web", "/worse?status=503")) > len(logged("web", "/fine"))
-
-        eventually(is_filtered)
+        eventually(lambda: says(expression))
+        assert front.codes("http://web:8000/fine", 5) == {200: 5}
+        assert front.code("http://web:8000/worse?status=503") == 503
         assert eventually(lambda: logged("web", "/worse?status=503"))
+        assert logged("web", "/fine") == []
 
 
 def test_a_label_is_removed_and_another_one_added(mesh, place, front):
     """The task's overrides: `tagOverrides` of REQUEST_COUNT."""
     overrides = """{metrics: [{providers: [{name: prometheus}], overrides: [{match: {metric: REQUEST_COUNT},
   tagOverrides: {request_host: {value: "request.host"}, destination_app: {operation: REMOVE}}}]}]}"""
-    with mesh.applied(telemetry(overrides), place):
+    with mesh.applied(telemetry(" ".join(overrides.split())), place):
         asked = f'istio_requests_total{{source_workload_namespace="{place}",request_host="web:8000"}}'
 
         def labels():
@@ -125,12 +140,10 @@ def test_connections_of_tcp_are_counted_at_both_ends(mesh, place, front):
         (call,) = front.get("http://front:8000/tcp").json()["calls"]
         assert call["status"] == "answered"
     names = ("connections_opened", "connections_closed", "sent_bytes", "received_bytes")
-    for reporter in ("source", "destination"):
+    what = f'destination_workload="web-v1",destination_service="web.{place}.svc.cluster.local",request_protocol="tcp"'
+    for side in ('reporter="source"', 'reporter="destination",connection_security_policy="mutual_tls"'):
         for name in names:
-            asked = (
-                f'istio_tcp_{name}_total{{reporter="{reporter}",destination_workload="web-v1",source_workload="front-v1",'
-                f'destination_service="web.{place}.svc.cluster.local",request_protocol="tcp"}}'
-            )
+            asked = f"istio_tcp_{name}_total{{{side},{what}}}"
             eventually(lambda asked=asked: mesh.total(asked) >= 5)
-    secure = f'istio_tcp_connections_opened_total{{reporter="destination",connection_security_policy="mutual_tls",source_principal="spiffe://cluster.local/ns/{place}/sa/front"}}'
-    eventually(lambda: mesh.total(secure) >= 5)
+    known = f'istio_tcp_connections_closed_total{{reporter="destination",source_principal="{FRONT}",{what}}}'
+    eventually(lambda: mesh.total(known) >= 5)
