@@ -32,6 +32,8 @@ def service(
     """A ServiceAccount, a Service and a Deployment for each version of the project's general stand-in.
 
     Args:
+        name: of all of them, and the label `app`.
+        versions: one Deployment each, with the label `version`; v1 if there are none.
         ports: for each name of a port of the Service its number, and where its pods listen.
         settings: annotations of the pods, as a YAML mapping.
     """

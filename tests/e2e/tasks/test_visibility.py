@@ -66,7 +66,7 @@ spec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}, egress: [{hosts: ["./*", "i
 
 
 def test_a_rule_is_for_the_namespaces_it_is_exported_to(mesh, callers):
-    """ "." keeps a VirtualService at home; a name gives it to that namespace; by default it is for all."""
+    """With "." a VirtualService stays at home, with a name it is for that namespace; by default it is for all."""
     near, far = callers
     with mesh.applied(marked("all"), "near"):
         steadily(lambda: [mark(near), mark(far)] == ["all", "all"])
