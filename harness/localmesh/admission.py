@@ -9,18 +9,21 @@ from harness.localmesh.addresses import Block
 from harness.localmesh.api.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
+    DESTINATION_RULES,
     NAMESPACES,
     PODS,
     REPLICA_SETS,
     SERVICES,
+    VIRTUAL_SERVICES,
     Resource,
 )
 from harness.localmesh.errors import Refused
+from harness.localmesh.kinds import istio
 from harness.localmesh.kinds.admission import admit
 from harness.localmesh.kinds.defaults import complete
 from harness.localmesh.kinds.istio.meshconfig import is_mesh_config, mesh_config, pod_proxy_config
 from harness.localmesh.kinds.parse import Manifest, invalid
-from harness.localmesh.store import Admit, Operation, Store
+from harness.localmesh.store import Admit, Admitted, Operation, Store
 
 PROXY = "istio-proxy"
 """The name of the sidecar's container, as in Istio."""
@@ -37,7 +40,9 @@ def guarded_store(block: Block) -> Store:
     def itself() -> Store:
         return store
 
-    store = Store((admit, _settings, _known_images, _cluster_ips(block, itself), _sidecars(itself)))
+    store = Store(
+        (admit, _settings, _known_images, _cluster_ips(block, itself), _sidecars(itself), _subsets(itself))
+    )
     return store
 
 
@@ -101,6 +106,35 @@ def _sidecars(store: Callable[[], Store]) -> Admit:
         return complete({**new, "spec": {**new["spec"], "containers": containers}})
 
     return inject
+
+
+def _subsets(store: Callable[[], Store]) -> Admit:
+    """Warns of a VirtualService that sends to subsets no DestinationRule defines yet."""
+
+    def warn(
+        operation: Operation, resource: Resource, new: Manifest, old: Manifest | None
+    ) -> Manifest | Admitted:
+        if resource != VIRTUAL_SERVICES or operation == "STATUS":
+            return new
+        spec = istio.spec_of(new, istio.VirtualService)
+        rules = [
+            (istio.spec_of(rule, istio.DestinationRule), rule["metadata"]["namespace"])
+            for rule in store().list(DESTINATION_RULES, where=_may_concern(spec))
+        ]
+        return Admitted(new, istio.subset_warnings(spec, new["metadata"]["namespace"], rules))
+
+    return warn
+
+
+def _may_concern(spec: istio.VirtualService) -> Callable[[Manifest], bool]:
+    """Whether a DestinationRule may be for a host that `spec` names; all others need not be read."""
+    named = {host.partition(".")[0] for host in istio.called_hosts(spec)}
+
+    def concerns(rule: Manifest) -> bool:
+        host = str(rule["spec"].get("host", ""))
+        return host.startswith("*") or host.partition(".")[0] in named
+
+    return concerns
 
 
 def is_gateway(pod: Manifest) -> bool:

@@ -31,11 +31,11 @@ from harness.localmesh.api.resources import (
 from harness.localmesh.credentials import credential
 from harness.localmesh.kinds import istio
 from harness.localmesh.kinds.istio.meshconfig import NAME, NAMESPACE, is_mesh_config, mesh_config
+from harness.localmesh.kinds.istio.rules.metadata import dry_run
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.store import Store
 from harness.localmesh.workloads import HASH_LABEL, is_ready
 from harness.localmesh.xds import model
-from harness.localmesh.xds.authz import dry_run
 from harness.localmesh.xds.services import PROTOCOLS
 
 N = TypeVar("N", bound=model.Named)
@@ -247,5 +247,4 @@ def _workload_entry(manifest: Manifest, **named: Any) -> model.WorkloadEntry:
 
 
 def _authorization_policy(manifest: Manifest, **named: Any) -> model.AuthorizationPolicy:
-    annotations = manifest["metadata"].get("annotations", {})
-    return model.AuthorizationPolicy(**named, dry_run=dry_run(annotations))
+    return model.AuthorizationPolicy(**named, dry_run=dry_run(manifest))

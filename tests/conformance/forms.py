@@ -22,6 +22,7 @@ _FINDING = (
     "cluster_type",
     "eds_cluster_config",
     "load_assignment",
+    "original_dst_lb_config",
     "dns_jitter",
     "dns_lookup_family",
     "dns_refresh_rate",
@@ -48,13 +49,17 @@ def older(value: Any) -> Any:
     return made
 
 
-def own_listener(listener: Resource, host: str) -> Resource:
-    """A TCP listener of `host`, and maybe of others at the same address, as if it were for that host alone.
+def own_listener(listener: Resource, host: str, *, shared: bool) -> Resource:
+    """A TCP listener of `host`, and of others at its address if it is `shared`, as if it were for that host alone.
 
     The chains of the other hosts go, the server name that tells them apart, with what looks for it, and where the
     connections of no known host go.
     """
-    chains = [_without_own_name(chain, host) for chain in listener["filter_chains"] if _is_for(chain, host)]
+    chains = [
+        _without_own_name(chain, host)
+        for chain in listener["filter_chains"]
+        if not shared or _is_for(chain, host)
+    ]
     made = {**listener, "filter_chains": chains}
     made.pop("default_filter_chain", None)
     if not any("server_names" in chain.get("filter_chain_match", {}) for chain in chains):

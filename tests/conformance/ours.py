@@ -11,7 +11,7 @@ import yaml
 from harness.localmesh.api.resources import RESOURCES, Resource
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.admission import admit
-from harness.localmesh.store import Store
+from harness.localmesh.store import Admitted, Store
 from harness.localmesh.world import World
 from harness.localmesh.xds.model import UNSPECIFIED, Mesh, Proxy
 from harness.localmesh.xds.snapshot import translated
@@ -70,7 +70,8 @@ def admitted(manifests: Iterable[Manifest]) -> tuple[list[Manifest], dict[str, s
         except Refused as why:
             refused[name] = why.message
         else:
-            made = {**made, "metadata": {"uid": name, **made["metadata"]}}
+            plain = made.manifest if isinstance(made, Admitted) else made
+            made = {**plain, "metadata": {"uid": name, **plain["metadata"]}}
             taken.append({**made, "status": manifest["status"]} if "status" in manifest else made)
     return taken, refused
 

@@ -82,8 +82,11 @@ def shape_of_theirs(
         elif name == f"127.0.0.1_{PROXY_PORT}":
             made["listeners/http_proxy"] = _placeless(listener)
         elif name in places:
-            for place in places[name]:
-                made.setdefault(f"listeners/{place}", _placeless(listener, place))
+            hosts = [*places[name]]
+            for place in hosts:
+                own = _placeless(listener, place, shared=len(hosts) > 1)
+                if own["filter_chains"]:
+                    made.setdefault(f"listeners/{place}", own)
         elif gateway or not (name in _CAPTURE_LISTENERS or _is_http(listener)):
             made[f"listeners/{name}"] = _placeless(listener)
     return made
@@ -185,10 +188,10 @@ def _is_telemetry(item: Any) -> bool:
     return item.get("name") in _FILTERS or (isinstance(header, dict) and header.get("key") in _HEADERS)
 
 
-def _placeless(listener: Resource, place: str | None = None) -> Resource:
+def _placeless(listener: Resource, place: str | None = None, *, shared: bool = False) -> Resource:
     """`listener` without its address; what it has for the host of `place` where it is a TCP listener."""
     made = {key: value for key, value in listener.items() if key not in _PLACE}
-    return own_listener(made, place.rpartition(":")[0]) if place else made
+    return own_listener(made, place.rpartition(":")[0], shared=shared) if place else made
 
 
 def _is_http(listener: Resource) -> bool:

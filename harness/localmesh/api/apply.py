@@ -7,6 +7,7 @@ nobody else owns; refuse to change what others own, unless forced.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from harness.localmesh.api import fieldsets
-from harness.localmesh.api.fieldsets import Path
+from harness.localmesh.api.fieldsets import Path, Paths
 from harness.localmesh.api.managers import BEFORE, Entry, Manager, Writing, encoded, entries
 from harness.localmesh.api.schema import Names, Schema
 from harness.localmesh.api.status import bad_request
@@ -82,28 +83,56 @@ def _merged(schema: Schema, old: Any, said: Any, names: Names) -> Any:
 
 
 def _merged_list(schema: Schema, old: list[Any], said: list[Any], names: Names) -> list[Any]:
-    """Elements that are said stand in the order in which they are said, the others where they were among them."""
     there = {element: item for item, element in fieldsets.elements(schema, old, names)}
-    wanted = list(fieldsets.elements(schema, said, names))
-    said_too = {element for _, element in wanted}
-    result: list[Any] = []
-    for item, element in fieldsets.elements(schema, old, names):
-        if element not in said_too:
-            result.append(item)
-        elif wanted:
-            next_item, next_element = wanted.pop(0)
-            result.append(_merged(schema, there.get(next_element), next_item, names))
-    return [*result, *(_merged(schema, there.get(element), item, names) for item, element in wanted)]
+    wanted = {element: item for item, element in fieldsets.elements(schema, said, names)}
+    merged = {element: _merged(schema, there.get(element), item, names) for element, item in wanted.items()}
+    return [{**there, **merged}[element] for element in _order(list(there), list(wanted))]
+
+
+def _order(there: Sequence[str], said: Sequence[str]) -> list[str]:
+    """Elements that are said in the order in which they are said; those that are not, where they are reached.
+
+    The order in which structured-merge-diff walks the two lists (`typed/merge.go`).
+    """
+    left, coming = deque(there), deque(said)
+    shared = deque(element for element in said if element in there)
+    result: list[str] = []
+    while left or coming:
+        head = left[0] if left else None
+        if head is not None and head not in said:
+            result.append(left.popleft())
+        elif head is not None and coming and shared and shared[0] != head:
+            left.popleft()  # its turn comes later, or was before
+        else:
+            if head is not None and (head in result or coming[0] == head):
+                left.popleft()
+            if coming:
+                result.append(coming.popleft())
+                if shared and shared[0] == result[-1]:
+                    shared.popleft()
+    return result
 
 
 def _pruned(writing: Writing, new: Manifest, found: Sequence[Entry], said: Manifest) -> Manifest:
-    """`new` without what the manager said before and does not say now, unless somebody else owns it too."""
+    """`new` without what the manager said before and does not say now, unless somebody else owns it too.
+
+    In the steps of structured-merge-diff (`merge/update.go`, prune): take out all that was said, put back what
+    somebody owns, and of what is then missing take out for good only what the manager had said.
+    """
     before = writing.mine(found)
     if before is None:
         return new
-    now = fieldsets.paths(writing.schema, said)
-    kept = fieldsets.members(now.union(*(entry.owned for entry in writing.others(found))))
-    pruned: Manifest = fieldsets.without(writing.schema, new, fieldsets.members(before.owned) - kept)
+
+    def held(value: Manifest) -> Paths:
+        return fieldsets.members(fieldsets.paths(writing.schema, value))
+
+    last, all_of_it = fieldsets.members(before.owned), held(new)
+    owned = fieldsets.members(
+        fieldsets.paths(writing.schema, said).union(*(entry.owned for entry in writing.others(found)))
+    )
+    bare = fieldsets.without(writing.schema, new, last)
+    kept = fieldsets.without(writing.schema, new, all_of_it - held(bare) - owned)
+    pruned: Manifest = fieldsets.without(writing.schema, new, (all_of_it - held(kept)) & last)
     return pruned
 
 

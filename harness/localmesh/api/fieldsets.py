@@ -29,13 +29,23 @@ def leaves(schema: Schema, value: Any) -> dict[Path, Any]:
     return dict(_leaves(schema, value, (), ()))
 
 
+def nodes(schema: Schema, value: Any) -> dict[Path, Any]:
+    """What `leaves` gives, and the objects and lists that hold it: all that an update can add or remove."""
+    found: dict[Path, Any] = {}
+    for path, leaf in _leaves(schema, value, (), ()):
+        for end in range(1, len(path)):
+            found.setdefault(path[:end], _MEMBER)
+        found[path] = _MEMBER if leaf in ({}, []) else leaf
+    return found
+
+
 def paths(schema: Schema, value: Any) -> Paths:
     """The paths of `leaves`."""
     return frozenset(leaves(schema, value))
 
 
 def difference(old: Mapping[Path, Any], new: Mapping[Path, Any]) -> tuple[Paths, Paths]:
-    """What was added or changed between two `leaves`, and what was removed."""
+    """What was added or changed between two `nodes`, and what was removed."""
     written = frozenset(path for path, value in new.items() if path not in old or not _same(old[path], value))
     return written, frozenset(old.keys() - new.keys())
 
@@ -78,6 +88,11 @@ def element_key(identity: Mapping[str, Any]) -> str:
 def member_key(value: Any) -> str:
     """The path element of a member of a set."""
     return "v:" + json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def rank(path: Path) -> tuple[tuple[bool, str], ...]:
+    """What orders paths as Kubernetes lists them: what stands directly in an object before what stands deeper."""
+    return tuple((depth < len(path), element) for depth, element in enumerate(path, 1))
 
 
 def text(path: Path) -> str:

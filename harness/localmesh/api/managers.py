@@ -131,11 +131,11 @@ class Writing:
         """What others own of that which would change when the manager makes `new` of `old`, by manager and path."""
         written, _ = self._difference(old, new)
         held = [(entry.manager, path) for entry in self.others(found) for path in entry.owned & written]
-        return sorted(held, key=lambda it: (it[0].name, it[0].key, it[1]))
+        return sorted(held, key=lambda it: (it[0].name, it[0].key, fieldsets.rank(it[1])))
 
     def _difference(self, old: Manifest | None, new: Manifest) -> tuple[Paths, Paths]:
-        before: Mapping[Path, Any] = fieldsets.leaves(self.schema, old) if old else {}
-        return fieldsets.difference(before, fieldsets.leaves(self.schema, new))
+        before: Mapping[Path, Any] = fieldsets.nodes(self.schema, old) if old else {}
+        return fieldsets.difference(before, fieldsets.nodes(self.schema, new))
 
     def _strip(self, found: Paths) -> Paths:
         hidden = self.schema.resource.has_status and self.manager.subresource != "status"
@@ -151,7 +151,7 @@ def _taken(found: Iterable[Entry], taken: Paths) -> tuple[Entry, ...]:
 
 
 def _is_unowned(path: Path) -> bool:
-    return path[:1] in _STRIPPED or path[:2] in _STRIPPED
+    return path == ("f:metadata",) or path[:1] in _STRIPPED or path[:2] in _STRIPPED
 
 
 def _capped(found: tuple[Entry, ...]) -> tuple[Entry, ...]:

@@ -351,7 +351,17 @@ _COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
         (),
     ),
     "DestinationRule": ((Column("Host", _path("spec", "host")),), ()),
+    "ServiceEntry": (
+        (
+            Column("Hosts", _as_json("spec", "hosts")),
+            Column("Location", _path("spec", "location")),
+            Column("Resolution", _path("spec", "resolution")),
+        ),
+        (),
+    ),
+    "WorkloadEntry": ((), (Column("Address", _path("spec", "address")),)),
     "PeerAuthentication": ((Column("Mode", _path("spec", "mtls", "mode")),), ()),
+    "AuthorizationPolicy": ((Column("Action", _path("spec", "action")),), ()),
 }
 
 

@@ -72,8 +72,7 @@ def _custom(resource: Resource, manifest: Manifest) -> tuple[str, ...]:
     head = {key: manifest[key] for key in ("apiVersion", "kind")}
     _parse({**head, "metadata": manifest["metadata"]}, resource.version, kubernetes.Custom)
     names.check(resource, manifest)
-    istio.admit(manifest)
-    return ()
+    return istio.admit(manifest)
 
 
 def _parse(manifest: Manifest, version: str, into: type[Kind]) -> None:

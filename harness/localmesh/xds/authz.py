@@ -29,10 +29,6 @@ from harness.localmesh.xds.authz_match import (
 from harness.localmesh.xds.model import Resource
 from harness.localmesh.xds.proto import extension
 
-DRY_RUN = "istio.io/dry-run"
-"""The annotation by which a policy is counted and logged, but not enforced."""
-
-_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 # The actions in the order of their filters, as Envoy names them; it omits the first of its names.
 _ACTIONS: Mapping[str, Resource] = {"AUDIT": {"action": "LOG"}, "DENY": {"action": "DENY"}, "ALLOW": {}}
 _NEVER: Resource = {
@@ -58,11 +54,6 @@ class _Test:
     attribute: Attribute
     values: Sequence[str]
     not_values: Sequence[str]
-
-
-def dry_run(annotations: Mapping[str, str]) -> bool:
-    """Whether `annotations` make a policy a dry run; the spellings of true are those of Go's ParseBool."""
-    return annotations.get(DRY_RUN) in _TRUE
 
 
 def rbac_filters(policies: Sequence[Policy], *, tcp: bool) -> list[Resource]:

@@ -18,6 +18,7 @@ from harness.localmesh.xds.authz import Policy, rbac_filters
 from harness.localmesh.xds.http import (
     client_certificate_details,
     connection_manager,
+    grpc_web,
     listener,
     tls_inspector,
     virtual_host,
@@ -28,7 +29,7 @@ from harness.localmesh.xds.model import AuthorizationPolicy, Resource, Service, 
 from harness.localmesh.xds.proto import duration
 from harness.localmesh.xds.retry import inbound_retry_policy
 from harness.localmesh.xds.server_tls import Entrance, entrances
-from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, tcp_proxy
+from harness.localmesh.xds.tcp import tcp_proxy
 from harness.localmesh.xds.tls import server_socket
 from harness.localmesh.xds.view import View
 
@@ -83,7 +84,6 @@ def _chain(
         "name": f"0.0.0.0_{port}",
         "filter_chain_match": entrance.match,
         "filters": filters,
-        "transport_socket_connect_timeout": CONNECT_TIMEOUT,
     }
     return {**made, "transport_socket": server_socket()} if entrance.mutual_tls else made
 
@@ -104,23 +104,28 @@ def _http_filter(
     faults = _faults(view, port)
     service, service_port = services[0] if services else (None, None)
     operation = f"{service.host}:{service_port.number}/*" if service and service_port else f":{port}/*"
-    grpc = service_port is not None and service_port.protocol == "grpc"
+    protocol = service_port.protocol if service_port else ""
+    number = service_port.number if service_port else port
+    http2: Resource = {"http2_protocol_options": {}} if service_port and service_port.is_http2 else {}
+    first = (telemetry.peer_filter(), *faults.first, *authorization_filters(view, tcp=False))
     return connection_manager(
         names.stat_prefix("inbound", port),
         request_logs(view, "SERVER", mutual_tls=mutual_tls, service=service),
-        {"route_config": _routes(port, operation, retried=not grpc)},
+        {"route_config": _routes(port, number, operation, retried=protocol != "grpc")},
         # The announcement is taken off before everything else, also before a fault that is inserted first: with the
         # answer of an inserted fault Istio would not know the caller, the local mesh does.
-        first=(telemetry.peer_filter(), *faults.first, *authorization_filters(view, tcp=False)),
+        first=(*first, grpc_web()) if protocol == "grpc-web" else first,
         before_router=faults.before_router,
         server_name="istio-envoy",
         use_remote_address=False,
         forward_client_cert_details="APPEND_FORWARD",
         set_current_client_cert_details=client_certificate_details(),
+        **http2,
     )
 
 
-def _routes(port: int, operation: str, *, retried: bool) -> Resource:
+def _routes(port: int, number: int, operation: str, *, retried: bool) -> Resource:
+    """The routes to the program's `port`, which the Service has as `number`."""
     action: Resource = {
         "cluster": names.inbound_cluster(port),
         "timeout": "0s",
@@ -134,7 +139,7 @@ def _routes(port: int, operation: str, *, retried: bool) -> Resource:
         "route": action,
         "decorator": {"operation": operation},
     }
-    host = virtual_host(f"inbound|http|{port}", ["*"], [route], counts_attempts=False)
+    host = virtual_host(f"inbound|http|{number}", ["*"], [route], counts_attempts=False)
     return {"name": names.inbound_cluster(port), "virtual_hosts": [host], "validate_clusters": False}
 
 

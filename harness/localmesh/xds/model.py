@@ -192,6 +192,10 @@ class Service:
         """Its port of that number."""
         return next((port for port in self.ports if port.number == number), None)
 
+    def named_port(self, name: str) -> ServicePort | None:
+        """Its port of that name."""
+        return next((port for port in self.ports if port.name == name), None)
+
 
 @dataclass(frozen=True)
 class Locality:

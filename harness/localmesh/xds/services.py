@@ -171,7 +171,7 @@ def _selected(
     found = []
     for item in chosen:
         if isinstance(item, Workload):
-            number = target_port(port, item)
+            number = _pod_port(service, port, item)
             # Of pods that are not ready, istiod tells Kubernetes Services only.
             if number is not None and (service.kubernetes or (item.ready and not item.terminating)):
                 found.append(_pod(item, number, policies, service))
@@ -276,6 +276,12 @@ def augmented(labels: Mapping[str, str], locality: Locality) -> dict[str, str]:
     return {**labels, **{name: value for name, value in topology.items() if value}}
 
 
+def _pod_port(service: Service, port: ServicePort, pod: Workload) -> int | None:
+    """The pod's port behind `port`; that of a ServiceEntry is first looked for by name, as in WorkloadEntries."""
+    named = None if service.kubernetes else dict(pod.ports).get(port.name)
+    return named or target_port(port, pod)
+
+
 def target_port(port: ServicePort, workload: Workload) -> int | None:
     """The workload's port behind a Service's; None when the workload has no port of that name."""
     if isinstance(port.target, int):
@@ -293,6 +299,8 @@ def inbound_ports(
             selector
             and service.namespace == workload.namespace
             and selector.items() <= workload.labels.items()
+            # A ServiceEntry selects pods that are ready only, also for their own side.
+            and (service.kubernetes or workload.ready)
         ):
             for port in service.ports:
                 if (number := target_port(port, workload)) is not None:

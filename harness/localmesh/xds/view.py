@@ -77,11 +77,14 @@ class Views:
         return View(self, proxy)
 
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
-        """The endpoints of `port` of all Services of the host of `service`."""
+        """The endpoints of `port` of all Services of the host of `service`.
+
+        istiod knows ports of several Services of one host by name for EDS, by number for DNS.
+        """
+        by_number = service.resolution in ("DNS", "DNS_ROUND_ROBIN")
         made: tuple[Endpoint, ...] = ()
         for one in self.registry.same_host(service):
-            # istiod knows an endpoint's port by its name, also where Services of one host differ in the number.
-            own = next((item for item in one.ports if item.name == port.name), None)
+            own = one.port(port.number) if by_number else one.named_port(port.name)
             if own is not None:
                 found = endpoints(self.memo, self.mesh, self.population, one, own)
                 made = self.memo(_joined, made, found) if made else found

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -264,3 +267,32 @@ def test_a_set_of_fields_survives_its_encoding(value):
 def test_what_is_no_set_of_fields_is_told_apart(fields):
     """It counts as no entry at all."""
     assert fieldsets.decode(fields) is None
+
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "apply.json"
+
+
+@pytest.mark.parametrize("case", json.loads(GOLDEN.read_text()), ids=itertools.count())
+def test_owners_are_those_that_kubernetes_finds(case):
+    """The same applies and updates leave the same object, the same owners and the same conflicts.
+
+    Recorded with k8s.io/apimachinery v0.36.1 (`util/managedfields`) and the schema of k8s.io/client-go v0.36.1.
+    """
+    now = None
+    for write in case["writes"]:
+        what, why = copy.deepcopy(write["object"]), ""
+        try:
+            if write["how"] == "apply":
+                now = said(write["manager"], now, what, force=write["force"])
+            else:
+                updater = writing(write["manager"], operation="Update")
+                after = updater.updated(entries(now) if now else (), now, what)
+                now = with_metadata(what, managedFields=encoded(after) or None)
+        except Refused as refused:
+            why = refused.message
+        assert why == write["error"]
+    metadata = dict(now["metadata"])
+    found = metadata.pop("managedFields", [])
+    assert {**now, "metadata": metadata} == case["object"]
+    kept = [{key: entry[key] for key in ("manager", "operation", "fieldsV1")} for entry in found]
+    assert sorted(kept, key=lambda it: (it["manager"], it["operation"])) == case["managers"]

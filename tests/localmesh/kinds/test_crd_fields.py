@@ -133,7 +133,9 @@ REFUSED: dict[str, set[str]] = {
         "resolution=DYNAMIC_DNS",
     },
     "Sidecar": {
+        "egress.bind",
         "egress.captureMode=IPTABLES",
+        "egress.captureMode=NONE",
         "egress.port.targetPort",
         "inboundConnectionPool",
         "ingress",

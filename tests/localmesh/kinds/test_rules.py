@@ -175,7 +175,7 @@ def test_what_istio_takes_is_admitted_without_a_word(answer, kind, spec):
         (
             "Sidecar",
             "{egress: [{hosts: ['*/*'], port: {number: 1}, bind: x}]}",
-            "egress[0].bind: 'x' is no IP",
+            "egress[0].bind: the local mesh does not capture",
         ),
         (
             "Sidecar",

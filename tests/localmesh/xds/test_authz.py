@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from harness.localmesh.kinds.istio.authorizationpolicy import AuthorizationPolicy
-from harness.localmesh.xds.authz import Policy, dry_run, rbac_filters
+from harness.localmesh.kinds.istio.rules.metadata import dry_run
+from harness.localmesh.xds.authz import Policy, rbac_filters
 
 ANYTHING = {"any": True}
 ADDRESS = {"address_prefix": "10.0.0.1", "prefix_len": 32}
@@ -141,7 +142,7 @@ def test_without_a_dry_run_the_prefix_is_that_of_allow(action):
 )
 def test_the_annotation_is_read_as_go_reads_it(annotations, expected):
     """Go's spellings of true make a dry run, and nothing else does."""
-    assert dry_run(annotations) is expected
+    assert dry_run({"metadata": {"annotations": annotations}}) is expected
 
 
 @pytest.mark.parametrize(

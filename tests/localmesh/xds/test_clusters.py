@@ -221,6 +221,8 @@ def test_hosts_are_ejected_as_asked(seen):
         "max_ejection_percent": 100,
     }
     assert cluster["common_lb_config"] == {"healthy_panic_threshold": {"value": 40}}
+    off = clusters(seen(rule("{outlierDetection: {consecutive5xxErrors: 0}}")))[PLAIN]["outlier_detection"]
+    assert off == {"consecutive_5xx": 0, "enforcing_consecutive_5xx": 0, "enforcing_success_rate": 0}
 
 
 def test_the_inbound_cluster_is_the_program_with_the_pool_of_the_services_rule(seen, build):
@@ -259,3 +261,15 @@ def test_unknown_hosts_are_looked_up_and_refused_ones_go_nowhere(seen):
     assert through["cluster_type"]["typed_config"]["dns_cache_config"] == dns_cache()
     assert through["circuit_breakers"]["thresholds"][0]["max_connections"] == UNLIMITED
     assert (hole["type"], "load_assignment" in hole) == ("STATIC", False)
+
+
+def test_an_inbound_cluster_names_the_services_that_share_its_port(seen, build):
+    """Those whose own port is the first one's; another Service may lead to the same program by another port."""
+    services = tuple(
+        build.service(
+            name, selector={"app": "client"}, ports=(model.ServicePort("http", port, 8080, "http"),)
+        )
+        for name, port in (("a", 80), ("b", 80), ("c", 81))
+    )
+    istio = clusters(seen(services=services))["inbound|8080||"]["metadata"]["filter_metadata"]["istio"]
+    assert [item["name"] for item in istio["services"]] == ["a", "b"]

@@ -175,3 +175,57 @@ def test_callers_alike_share_results_and_a_change_concerns_its_service_alone(bui
     assert endpoints(after)[name_b] is endpoints(one)[name_b]
     assert endpoints(after)[name_a] != endpoints(one)[name_a]
     assert all(item is clusters(one)[name] for name, item in clusters(after).items())
+
+
+def test_the_ports_of_several_service_entries_for_one_host_go_by_name(seen):
+    """Endpoints of both are behind a port, also where its number is another in the other one."""
+    texts = [
+        entry("STATIC", f"endpoints: [{{address: 10.9.9.{number}}}]", f"[{{number: {number}, name: http}}]")
+        for number in (80, 81)
+    ]
+    view = seen(texts[0], texts[1].replace("name: ext", "name: more"), services=())
+    assert addresses(endpoints(view)["outbound|80||ext.example.com"]) == ["10.9.9.80", "10.9.9.81"]
+
+
+def test_the_hosts_of_several_service_entries_resolved_by_dns_go_by_the_ports_number(seen):
+    """Another number is another port, whatever its name."""
+    texts = [
+        entry("DNS", f"endpoints: [{{address: a{number}.b}}]", f"[{{number: {number}, name: http}}]")
+        for number in (80, 81)
+    ]
+    made = clusters(seen(texts[0], texts[1].replace("name: ext", "name: more"), services=()))
+    assert addresses(made["outbound|80||ext.example.com"]["load_assignment"]) == ["a80.b"]
+
+
+def test_dns_round_robin_takes_the_first_of_several_hosts(seen):
+    """Envoy takes no second one for such a cluster."""
+    one, other = (entry("DNS_ROUND_ROBIN", f"endpoints: [{{address: {name}.b}}]") for name in "ac")
+    view = seen(one, other.replace("name: ext", "name: more"), services=())
+    assert addresses(clusters(view)["outbound|80||ext.example.com"]["load_assignment"]) == ["a.b"]
+
+
+WORKLOAD_ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm, namespace: default}
+spec: {address: 10.9.9.9, labels: {app: callee}}
+"""
+
+
+def test_a_service_selects_workload_entries_unless_it_is_headless(seen, build):
+    """They stand beside the pods."""
+    headless = build.service("callee", addresses=(), resolution="PASSTHROUGH")
+    pods = [build.workload("callee", "127.9.0.2", "127.9.1.2")]
+    for services, expected in ((None, ["10.9.9.9", "127.9.0.2"]), ((headless,), ["127.9.0.2"])):
+        view = seen(WORKLOAD_ENTRY, services=services, workloads=pods)
+        assert sorted(addresses(endpoints(view)[PLAIN])) == expected
+
+
+def test_a_service_entry_selects_pods_once_they_are_ready(seen, build):
+    """Others are not sent at all, unlike those of a Kubernetes Service; a container's port goes by its name."""
+    pods = [build.workload("vm", f"127.9.0.{n}", f"127.9.1.{n}", ready=n == 2) for n in (2, 3)]
+    view = seen(entry("STATIC", "workloadSelector: {labels: {app: vm}}"), services=(), workloads=pods)
+    found = endpoints(view)["outbound|80||ext.example.com"]
+    assert addresses(found) == ["127.9.0.2"]
+    [host] = found["endpoints"][0]["lb_endpoints"]
+    assert host["endpoint"]["address"]["socket_address"]["port_value"] == 8080

@@ -86,10 +86,14 @@ def test_failover_priority_ranks_endpoints_by_the_labels_they_share_with_the_cal
 def test_another_network_is_farther_than_anything_in_ones_own():
     """When the network is the first label, it counts more than all that follow."""
     network = "topology.istio.io/network"
-    groups = grouped([_endpoint("r1", **{network: "n1"}), _endpoint("r2", **{network: "n2"})])
+    pairs = [("n1", "r2"), ("n1", "r1"), ("n2", "r2"), ("n2", "r1")]
+    groups = grouped([_endpoint(region, **{network: name}) for name, region in pairs])
     setting = LocalityLbSetting(failover_priority=(network, "topology.kubernetes.io/region"))
     made = _balanced(groups, setting, labels={network: "n1", "topology.kubernetes.io/region": "r2"})
-    assert _priorities(made) == {"r1": 0, "r2": 1}
+    ranks = {
+        (one.labels[network], one.locality.region): group.priority for group in made for one in group.members
+    }
+    assert ranks == {pair: rank for rank, pair in enumerate(pairs)}
 
 
 def test_failover_refines_failover_priority():
@@ -111,10 +115,10 @@ def test_distribution_gives_each_locality_its_percent_and_others_nothing():
 
 
 def test_weights_of_endpoints_count_within_a_share():
-    """A locality with thrice the weight gets three quarters of the share."""
-    groups = grouped([_endpoint("r1/z1", 1), _endpoint("r1/z2", 3)])
+    """A locality with twice the weight gets two thirds of the share, rounded up."""
+    groups = grouped([_endpoint("r1/z1", 1), _endpoint("r1/z2", 2)])
     setting = LocalityLbSetting(distribute=(Distribute(from_="*", to={"r1/*": 100}),))
-    assert _shares(_balanced(groups, setting)) == {"r1/z1": 25, "r1/z2": 75}
+    assert _shares(_balanced(groups, setting)) == {"r1/z1": 34, "r1/z2": 67}
 
 
 @pytest.mark.parametrize(

@@ -196,10 +196,17 @@ def test_a_retry_is_a_request_of_its_own_at_the_callee(shop):
     ],
 )
 def test_what_cannot_be_reached_is_answered_by_the_callers_sidecar(shop, url, code, flags, service):
-    """A refused connection, a Service without endpoints and a host outside the mesh have their own codes and flags."""
+    """A refused connection, a Service without endpoints and an unknown host (REGISTRY_ONLY) have their own codes."""
     shop.apply(config=model.MeshConfig(outbound_mode="REGISTRY_ONLY"))
     labels = _outcome(shop, url, code)
     assert (labels["response_flags"], labels["destination_service_name"]) == (flags, service)
+
+
+def test_a_host_that_nobody_knows_is_called_as_it_is(shop):
+    """ALLOW_ANY, Istio's default, lets requests through to whatever the host is."""
+    shop.apply()
+    labels = _outcome(shop, f"http://{shop.v1.app_ip}:8080/", 200)
+    assert labels["destination_service_name"] == "PassthroughCluster"
 
 
 def test_a_route_to_an_undefined_subset_is_503_nc(shop):

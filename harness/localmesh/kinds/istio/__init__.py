@@ -15,7 +15,7 @@ from harness.localmesh.kinds.istio.envoyfilter import EnvoyFilter
 from harness.localmesh.kinds.istio.gateway import Gateway
 from harness.localmesh.kinds.istio.peerauthentication import PeerAuthentication
 from harness.localmesh.kinds.istio.rules import metadata as _metadata
-from harness.localmesh.kinds.istio.rules.subsets import subset_warnings
+from harness.localmesh.kinds.istio.rules.subsets import called_hosts, subset_warnings
 from harness.localmesh.kinds.istio.rules.table import TABLE
 from harness.localmesh.kinds.istio.serviceentry import ServiceEntry, WorkloadEntry
 from harness.localmesh.kinds.istio.sidecar import Sidecar
@@ -36,6 +36,7 @@ __all__ = [
     "VirtualService",
     "WorkloadEntry",
     "admit",
+    "called_hosts",
     "spec_of",
     "subset_warnings",
 ]

@@ -23,6 +23,7 @@ FIELDS = {
     "exponentialDelay": "Istio does not support it; use fixedDelay",
     "consecutiveErrors": "Istio ignores it; use consecutive5xxErrors or consecutiveGatewayErrors",
     "sourceSubnet": "Istio ignores it; use an AuthorizationPolicy",
+    "bind": "the local mesh does not capture traffic, so programs call by way of their proxy; leave the field out",
     "targetPort": "it has no effect here; leave it out",
 }
 """By the name of the field; the names are unique enough among Istio's kinds."""
@@ -31,6 +32,7 @@ VALUES = {
     "AUTO_PASSTHROUGH": "the local mesh is one cluster; use PASSTHROUGH with tls routes",
     "CUSTOM": "the local mesh does not emulate external authorizers; use ALLOW or DENY",
     "DYNAMIC_DNS": "the local mesh does not emulate it; use NONE, STATIC, DNS or DNS_ROUND_ROBIN",
+    "NONE": "leave the field out",
     "IPTABLES": "the local mesh does not capture traffic; leave the field out",
 }
 """By the value."""

@@ -20,13 +20,13 @@ class SidecarPort(Kind):
 class EgressListener(Kind):
     """Services a workload can reach, "namespace/host" each ("." its own namespace, "*" any, "~" none).
 
-    Without a `port`, at all ports that no other listener names.
+    Without a `port`, at all ports that no other listener names. Where it listens cannot be said (`bind`, `captureMode:
+    NONE`): programs call by way of their proxy, and not straight into a listener.
     """
 
     hosts: tuple[str, ...]
     port: SidecarPort | None = None
-    bind: str = ""
-    capture_mode: Literal["DEFAULT", "NONE"] = "DEFAULT"
+    capture_mode: Literal["DEFAULT"] = "DEFAULT"
 
 
 class OutboundTrafficPolicy(Kind):

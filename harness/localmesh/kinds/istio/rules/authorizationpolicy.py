@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from harness.localmesh.kinds.istio import rbac
 from harness.localmesh.kinds.istio.authorizationpolicy import (
     AuthorizationPolicy,
     Condition,
@@ -36,6 +37,7 @@ def problems(spec: AuthorizationPolicy, manifest: Manifest) -> Iterator[Problem]
     if spec.action == "DENY" and not spec.rules:
         yield "rules", "a DENY policy without rules denies nothing; add the rule {} to deny everything"
     yield from each("rules", map(_rule_problems, spec.rules))
+    yield from rbac.problems(spec)
 
 
 def warnings(spec: AuthorizationPolicy, manifest: Manifest) -> Iterator[Problem]:

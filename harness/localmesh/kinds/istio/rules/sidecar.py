@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.localmesh.kinds.istio.rules.common import (
-    is_address,
     label_problems,
     namespace_of,
     repeated,
@@ -46,8 +45,6 @@ def _listener_problems(listener: EgressListener) -> Iterator[Problem]:
         yield from host_entry_problems(f"hosts[{index}]", entry, gateway=False)
     if listener.port is not None and listener.port.name:
         yield from label_problems("port.name", listener.port.name)
-    if listener.bind and not is_address(listener.bind):
-        yield "bind", f"{listener.bind!r} is no IP address"
 
 
 def _twice(listener: EgressListener, own: str) -> Iterator[Problem]:

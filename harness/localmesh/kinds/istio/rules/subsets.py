@@ -29,6 +29,11 @@ def subset_warnings(
     return tuple(found)
 
 
+def called_hosts(spec: VirtualService) -> frozenset[str]:
+    """The hosts, as written, that `spec` names a subset of."""
+    return frozenset(destination.host for _, destination in _destinations(spec) if destination.subset)
+
+
 def _whole(host: str, namespace: str) -> str:
     return host if "." in host or "*" in host else f"{host}.{namespace}.svc.cluster.local"
 
