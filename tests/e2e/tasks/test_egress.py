@@ -18,7 +18,7 @@ NAMESPACE = "egress"
 class _Outside(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self):  # noqa: N802 - the name that http.server calls
+    def do_GET(self):
         """Says where the request has arrived."""
         body = f"outside {self.headers['Host']}".encode()
         self.send_response(200)
