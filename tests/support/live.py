@@ -196,6 +196,20 @@ class LiveMesh:
         lines = self.kubectl("-n", namespace, "logs", pod, "-c", container).splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
+    def admin(self, pod: Mapping[str, Any], path: str) -> Any:
+        """What the admin interface of a pod's Envoy says, as JSON."""
+        for bootstrap in self.addresses.kubeconfig.parent.glob("pods/*/bootstrap.json"):
+            if f"~{pod['status']['podIP']}~" in json.loads(bootstrap.read_text())["node"]["id"]:
+                socket = httpx.HTTPTransport(uds=str(bootstrap.with_name("admin.sock")))
+                with httpx.Client(transport=socket) as client:
+                    return client.get(f"http://envoy{path}").json()
+        raise AssertionError(f"no Envoy for {pod['metadata']['name']}")
+
+    def serial(self, pod: Mapping[str, Any]) -> str:
+        """The serial number of the certificate by which a pod's Envoy proves who it is."""
+        held = self.admin(pod, "/certs")["certificates"]
+        return next(item["cert_chain"][0]["serial_number"] for item in held if item["cert_chain"])
+
     def total(self, promql: str) -> float:
         """The sum of what Prometheus answers, 0 for nothing."""
         return sum(float(item["value"][1]) for item in query(self.addresses, promql))
