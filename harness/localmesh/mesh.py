@@ -40,6 +40,8 @@ _POLL = 0.01
 _AFTER_FAILURE = 0.5
 _CERTIFICATE = 86_400.0
 _API_CERTIFICATE = 365 * 86_400.0
+_LOG_LIMIT = 10 << 20
+_LOG_CHECK = 10.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -87,6 +89,7 @@ class LocalMesh:
         self._targets: tuple[Proxy, ...] = ()
         self._prometheus: Process | None = None
         self._is_up = False
+        self._trimmed_at = 0.0
         self._server: Server | None = None
 
     def up(self, manifests: Sequence[Path]) -> Addresses:
@@ -174,10 +177,25 @@ class LocalMesh:
         if proxies != self._targets:
             self._targets = proxies
             scrape.write_targets(self._directory / "prometheus", proxies)
-        waits = [self._kubelet.patience(), self._certificates.patience(), next_step, patience]
+        self._trim_logs()
+        waits = [self._kubelet.patience(), self._certificates.patience(), next_step, patience, _LOG_CHECK]
         if not self._certificates.frozen:
             waits.append(self._publisher.patience())
         self._sleep(min((wait for wait in waits if wait is not None), default=None))
+
+    def _trim_logs(self) -> None:
+        """Empties what containers have logged beyond 10 MiB, where Kubernetes too begins a new file.
+
+        Everybody appends, so the next line stands at the beginning; sidecars log every request.
+        """
+        now = time.monotonic()
+        if now < self._trimmed_at + _LOG_CHECK:
+            return
+        self._trimmed_at = now
+        for path in (self._directory / "pods").glob("*/*.log"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_size > _LOG_LIMIT:
+                    os.truncate(path, 0)
 
     def _frozen(self) -> bool:
         """Whether there is no istiod: the proxies then keep what they have, and certificates are not renewed."""

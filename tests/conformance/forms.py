@@ -6,6 +6,8 @@
 - A cluster that keeps the address the client connected to (ORIGINAL_DST: headless Services, `resolution: NONE`,
   PassthroughCluster) has nothing to keep without capture. Ours finds the hosts by EDS, by the request or by DNS, and
   with EDS it takes or leaves mTLS for each endpoint, where istiod does it for all.
+- Gateways may have two servers for one server name ("*" and "shop/*"). istiod's listener then has two chains that match
+  the same, for which Envoy refuses it as a whole; ours has the first.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ Resource = dict[str, Any]
 
 _DNS = "envoy.clusters.dns"
 _TYPED, _UNTYPED = "match_typed_subject_alt_names", "match_subject_alt_names"
+_ANY = ""
+"""Stands for all server names."""
 _FINDING = (
     "type",
     "lb_policy",
@@ -65,6 +69,22 @@ def own_listener(listener: Resource, host: str, *, shared: bool) -> Resource:
     if not any("server_names" in chain.get("filter_chain_match", {}) for chain in chains):
         made.pop("listener_filters", None)
     return made
+
+
+def acceptable(listener: Resource) -> Resource:
+    """A gateway's listener without the server names, and then chains, that an earlier chain has."""
+    taken: set[str] = set()
+    chains = []
+    for chain in listener["filter_chains"]:
+        match = chain.get("filter_chain_match", {})
+        names = match.get("server_names", [_ANY])
+        free = [name for name in names if name.lower() not in taken]
+        taken.update(name.lower() for name in free)
+        if free and free != names:
+            chains.append({**chain, "filter_chain_match": {**match, "server_names": free}})
+        elif free:
+            chains.append(chain)
+    return {**listener, "filter_chains": chains}
 
 
 def _is_for(chain: Resource, host: str) -> bool:

@@ -292,16 +292,22 @@ def target_port(port: ServicePort, workload: Workload) -> int | None:
 def inbound_ports(
     services: Iterable[Service], workload: Workload
 ) -> Iterator[tuple[int, Service, ServicePort]]:
-    """The ports of `workload` that Services lead to, as (its port, Service, the Service's port)."""
-    for service in services:
-        selector = service.selector
-        if (
-            selector
-            and service.namespace == workload.namespace
-            and selector.items() <= workload.labels.items()
-            # A ServiceEntry selects pods that are ready only, also for their own side.
-            and (service.kubernetes or workload.ready)
-        ):
-            for port in service.ports:
-                if (number := target_port(port, workload)) is not None:
-                    yield number, service, port
+    """The ports of `workload` that Services lead to, as (its port, Service, the Service's port).
+
+    The Services come by age and host (istio/istio `pilot/pkg/model/context.go`, SetServiceTargets).
+    """
+    found = [service for service in services if _leads_to(service, workload)]
+    for service in sorted(found, key=lambda item: (item.created, item.host)):
+        for port in service.ports:
+            if (number := _pod_port(service, port, workload)) is not None:
+                yield number, service, port
+
+
+def _leads_to(service: Service, workload: Workload) -> bool:
+    return (
+        bool(service.selector)
+        and service.namespace == workload.namespace
+        and service.selector.items() <= workload.labels.items()
+        # A ServiceEntry selects pods that are ready only, also for their own side.
+        and (service.kubernetes or workload.ready)
+    )

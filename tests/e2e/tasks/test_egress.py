@@ -18,7 +18,7 @@ NAMESPACE = "egress"
 class _Outside(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self):  # noqa: N802 - the name that http.server calls
+    def do_GET(self):
         """Says where the request has arrived; below /slow only after a while."""
         if self.path == "/slow":
             self.server.over.wait(5.0)

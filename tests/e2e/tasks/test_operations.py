@@ -106,7 +106,7 @@ def test_a_cordoned_node_gets_no_new_pod_and_a_drained_one_has_none(mesh, place,
         with Traffic(front) as traffic:
             mesh.kubectl(
                 *("drain", "local-0", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s"),
-                f"--pod-selector=app in (web)",
+                "--pod-selector=app in (web)",
             )
             eventually(lambda: len(web(mesh)) == 3 and set(web(mesh).values()) <= set(others))
         assert set(traffic.codes) == {200}
