@@ -6,8 +6,8 @@
 - A cluster that keeps the address the client connected to (ORIGINAL_DST: headless Services, `resolution: NONE`,
   PassthroughCluster) has nothing to keep without capture. Ours finds the hosts by EDS, by the request or by DNS, and
   with EDS it takes or leaves mTLS for each endpoint, where istiod does it for all.
-- Gateways may have two servers for one server name ("*" and "shop/*"). istiod's listener then has two chains that match
-  the same, for which Envoy refuses it as a whole; ours has the first.
+- Two routes, or two servers of a gateway ("*" and "shop/*"), may be for one server name. istiod's listener then has two
+  chains that match the same, for which Envoy refuses it as a whole; ours has the first.
 """
 
 from __future__ import annotations
@@ -59,12 +59,9 @@ def own_listener(listener: Resource, host: str, *, shared: bool) -> Resource:
     The chains of the other hosts go, the server name that tells them apart, with what looks for it, and where the
     connections of no known host go.
     """
-    chains = [
-        _without_own_name(chain, host)
-        for chain in listener["filter_chains"]
-        if not shared or _is_for(chain, host)
-    ]
-    made = {**listener, "filter_chains": chains}
+    own = [chain for chain in listener["filter_chains"] if not shared or _is_for(chain, host)]
+    made = acceptable({**listener, "filter_chains": own})
+    chains = made["filter_chains"] = [_without_own_name(chain, host) for chain in made["filter_chains"]]
     made.pop("default_filter_chain", None)
     if not any("server_names" in chain.get("filter_chain_match", {}) for chain in chains):
         made.pop("listener_filters", None)
@@ -72,14 +69,15 @@ def own_listener(listener: Resource, host: str, *, shared: bool) -> Resource:
 
 
 def acceptable(listener: Resource) -> Resource:
-    """A gateway's listener without the server names, and then chains, that an earlier chain has."""
-    taken: set[str] = set()
+    """`listener` without the server names, and then chains, that an earlier chain has for the same destinations."""
+    taken: set[tuple[str, str]] = set()
     chains = []
     for chain in listener["filter_chains"]:
         match = chain.get("filter_chain_match", {})
+        rest = repr({key: item for key, item in match.items() if key != "server_names"})
         names = match.get("server_names", [_ANY])
-        free = [name for name in names if name.lower() not in taken]
-        taken.update(name.lower() for name in free)
+        free = [name for name in names if (rest, name.lower()) not in taken]
+        taken.update((rest, name.lower()) for name in free)
         if free and free != names:
             chains.append({**chain, "filter_chain_match": {**match, "server_names": free}})
         elif free:
