@@ -9,7 +9,6 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -20,74 +19,56 @@ from kubernetes import client, config
 from support import eventually
 
 from harness.localmesh.ca import Authority
+from harness.localmesh.launch import launch
 
 pytestmark = pytest.mark.e2e
 LIFETIME = 3.0
 
-# A mesh whose certificates live for seconds; `harness up` has no such setting.
-MESH = """
-import signal, sys
-from pathlib import Path
-from harness.localmesh.launch import claimed
-from harness.localmesh.mesh import LocalMesh
-
-folder = Path(sys.argv[1])
-with claimed(folder):
-    mesh = LocalMesh(folder, lambda text: None, lifetime=float(sys.argv[3]))
-    signal.signal(signal.SIGTERM, lambda *_: mesh.stop())
-    try:
-        mesh.up([Path(sys.argv[2])])
-        print("READY", flush=True)
-        mesh.run()
-    finally:
-        mesh.down()
-"""
-
-MANIFESTS = """
+MANIFESTS = f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system}}
+data: {{mesh: 'defaultConfig: {{proxyMetadata: {{SECRET_TTL: {LIFETIME}s}}}}'}}
+---
 apiVersion: v1
 kind: Service
-metadata: {name: web}
-spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
+metadata: {{name: web}}
+spec: {{selector: {{app: web}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
 ---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {name: web}
+metadata: {{name: web}}
 spec:
   replicas: 2
-  selector: {matchLabels: {app: web}}
+  selector: {{matchLabels: {{app: web}}}}
   template:
-    metadata: {labels: {app: web}}
+    metadata: {{labels: {{app: web}}}}
     spec:
       containers:
       - name: web
         image: harness/service
-        ports: [{name: http, containerPort: 8080}]
-        readinessProbe: {httpGet: {path: /, port: http}, periodSeconds: 1}
-        lifecycle: {preStop: {sleep: {seconds: 1}}}
+        ports: [{{name: http, containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{path: /, port: http}}, periodSeconds: 1}}
+        lifecycle: {{preStop: {{sleep: {{seconds: 1}}}}}}
 ---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {name: client}
+metadata: {{name: client}}
 spec:
-  selector: {matchLabels: {app: client}}
+  selector: {{matchLabels: {{app: client}}}}
   template:
-    metadata: {labels: {app: client}}
-    spec: {containers: [{name: client, image: curlimages/curl, command: [sleep, infinity]}]}
+    metadata: {{labels: {{app: client}}}}
+    spec: {{containers: [{{name: client, image: curlimages/curl, command: [sleep, infinity]}}]}}
 """
 
 
 @pytest.fixture(scope="module")
 def mesh(short):
     """A mesh with a client and two pods of web; the path of its kubeconfig."""
-    manifests, folder = short / "web.yaml", short / "pods"
+    manifests = short / "web.yaml"
     manifests.write_text(MANIFESTS)
-    argv = [sys.executable, "-P", "-c", MESH, str(folder), str(manifests), str(LIFETIME)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            assert child.stdout.readline() == "READY\n"
-            yield folder / "kubeconfig"
-        finally:
-            child.terminate()
+    with launch([manifests], print, short / "pods") as addresses:
+        yield addresses.kubeconfig
 
 
 @pytest.fixture(scope="module")
