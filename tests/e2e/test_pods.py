@@ -22,49 +22,47 @@ from harness.localmesh.ca import Authority
 from harness.localmesh.launch import launch
 
 pytestmark = pytest.mark.e2e
-LIFETIME = 3.0
-
-MANIFESTS = f"""
+MANIFESTS = """
 apiVersion: v1
 kind: ConfigMap
-metadata: {{name: istio, namespace: istio-system}}
-data: {{mesh: 'defaultConfig: {{proxyMetadata: {{SECRET_TTL: {LIFETIME}s}}}}'}}
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: "defaultConfig: {proxyMetadata: {SECRET_TTL: 3s}}"}
 ---
 apiVersion: v1
 kind: Service
-metadata: {{name: web}}
-spec: {{selector: {{app: web}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
 ---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {{name: web}}
+metadata: {name: web}
 spec:
   replicas: 2
-  selector: {{matchLabels: {{app: web}}}}
+  selector: {matchLabels: {app: web}}
   template:
-    metadata: {{labels: {{app: web}}}}
+    metadata: {labels: {app: web}}
     spec:
       containers:
       - name: web
         image: harness/service
-        ports: [{{name: http, containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{path: /, port: http}}, periodSeconds: 1}}
-        lifecycle: {{preStop: {{sleep: {{seconds: 1}}}}}}
+        ports: [{name: http, containerPort: 8080}]
+        readinessProbe: {httpGet: {path: /, port: http}, periodSeconds: 1}
+        lifecycle: {preStop: {sleep: {seconds: 1}}}
 ---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {{name: client}}
+metadata: {name: client}
 spec:
-  selector: {{matchLabels: {{app: client}}}}
+  selector: {matchLabels: {app: client}}
   template:
-    metadata: {{labels: {{app: client}}}}
-    spec: {{containers: [{{name: client, image: curlimages/curl, command: [sleep, infinity]}}]}}
+    metadata: {labels: {app: client}}
+    spec: {containers: [{name: client, image: curlimages/curl, command: [sleep, infinity]}]}
 """
 
 
 @pytest.fixture(scope="module")
 def mesh(short):
-    """A mesh with a client and two pods of web; the path of its kubeconfig."""
+    """A mesh with a client and two pods of web, whose certificates live for 3 s; the path of its kubeconfig."""
     manifests = short / "web.yaml"
     manifests.write_text(MANIFESTS)
     with launch([manifests], print, short / "pods") as addresses:
@@ -281,12 +279,19 @@ def failing(kubectl):
     kubectl("delete", "deployment", *names)
 
 
+def one(core, label):
+    """The pod with that label, once there is one."""
+    found = core.list_namespaced_pod("default", label_selector=label).items
+    assert len(found) == 1
+    return found[0]
+
+
 def test_a_program_that_fails_its_liveness_probe_is_restarted(failing, core, kubectl):
     """With a count, the last state, and events that say why."""
     label = failing("livenessProbe")
 
     def restarted():
-        (pod,) = core.list_namespaced_pod("default", label_selector=label).items
+        pod = one(core, label)
         return next((item for item in pod.status.container_statuses or () if item.restart_count), None)
 
     assert eventually(restarted).last_state.terminated.reason in ("Completed", "Error")
@@ -301,7 +306,7 @@ def test_a_program_that_fails_its_readiness_probe_runs_and_gets_no_traffic(faili
     label = failing("readinessProbe")
 
     def unready():
-        (pod,) = core.list_namespaced_pod("default", label_selector=label).items
+        pod = one(core, label)
         states = {item.name: item for item in pod.status.container_statuses or ()}
         assert "istio-proxy" in states
         assert states["istio-proxy"].ready

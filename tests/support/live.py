@@ -89,7 +89,7 @@ class Caller:
     def code(self, url: str, **headers: str) -> int:
         """The status of the answer to GET; 0 where the connection ends without one."""
         try:
-            return self.get(url, **headers).status_code
+            return self.get(url, TIMEOUT, **headers).status_code
         except httpx.TransportError:
             return 0
 
@@ -99,7 +99,7 @@ class Caller:
 
     def versions(self, url: str, times: int, **headers: str) -> Counter[str]:
         """How often each version of the general stand-in answered; a status stands for an answer of Envoy's own."""
-        answers = [self.get(url, **headers) for _ in range(times)]
+        answers = [self.get(url, TIMEOUT, **headers) for _ in range(times)]
         return Counter(
             answer.json()["version"] if _is_json(answer) else str(answer.status_code) for answer in answers
         )
@@ -210,7 +210,7 @@ class LiveMesh:
     def serial(self, pod: Mapping[str, Any]) -> str:
         """The serial number of the certificate by which a pod's Envoy proves who it is."""
         held = self.admin(pod, "/certs")["certificates"]
-        return next(item["cert_chain"][0]["serial_number"] for item in held if item["cert_chain"])
+        return next(str(item["cert_chain"][0]["serial_number"]) for item in held if item["cert_chain"])
 
     def total(self, promql: str) -> float:
         """The sum of what Prometheus answers, 0 for nothing."""
@@ -248,7 +248,7 @@ def steadily(condition: Callable[[], Any], times: int = 3) -> None:
 
 
 def _is_json(answer: httpx.Response) -> bool:
-    return answer.headers.get("content-type", "").startswith("application/json")
+    return str(answer.headers.get("content-type", "")).startswith("application/json")
 
 
 def _dashed(headers: dict[str, str]) -> dict[str, str]:

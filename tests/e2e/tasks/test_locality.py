@@ -16,7 +16,8 @@ PLACES = {"one-a": ("one", "a"), "one-b": ("one", "b"), "two-c": ("two", "c"), "
 
 def node(name, region, zone):
     """A node there."""
-    labels = f"topology.kubernetes.io/region: {region}, topology.kubernetes.io/zone: {zone}, kubernetes.io/hostname: {name}"
+    topology = f"topology.kubernetes.io/region: {region}, topology.kubernetes.io/zone: {zone}"
+    labels = f"{topology}, kubernetes.io/hostname: {name}"
     return f"apiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {{{labels}}}}}"
 
 

@@ -140,7 +140,8 @@ def test_connections_of_tcp_are_counted_at_both_ends(mesh, place, front):
         (call,) = front.get("http://front:8000/tcp").json()["calls"]
         assert call["status"] == "answered"
     names = ("connections_opened", "connections_closed", "sent_bytes", "received_bytes")
-    what = f'source_principal="{FRONT}",destination_workload="web-v1",destination_service="web.{place}.svc.cluster.local",request_protocol="tcp"'
+    callee = f'destination_workload="web-v1",destination_service="web.{place}.svc.cluster.local"'
+    what = f'source_principal="{FRONT}",{callee},request_protocol="tcp"'
     for side in ('reporter="source"', 'reporter="destination",connection_security_policy="mutual_tls"'):
         for name in names:
             asked = f"istio_tcp_{name}_total{{{side},{what}}}"

@@ -155,7 +155,8 @@ metadata: {name: web}
 spec: {host: web, trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 1}}}}
 """
     (pod,) = mesh.pods(place, "app=front")
-    handshakes = f'envoy_cluster_ssl_handshake{{cluster_name=~"outbound.8000..web.{place}.*",pod="{pod["metadata"]["name"]}"}}'
+    labels = f'cluster_name=~"outbound.8000..web.{place}.*",pod="{pod["metadata"]["name"]}"'
+    handshakes = f"envoy_cluster_ssl_handshake{{{labels}}}"
     settings = yaml.safe_load(
         mesh.kubectl("-n", "istio-system", "get", "configmap", "istio", "-o", "jsonpath={.data.mesh}")
     )

@@ -193,7 +193,8 @@ class TestDryRun:
 def test_the_entry_can_be_guarded_by_address(mesh):
     """https://istio.io/latest/docs/tasks/security/authorization/authz-ingress: ipBlocks at the ingress gateway."""
     page = f"{mesh.addresses.entry_url}/productpage"
-    spec = "{{selector: {{matchLabels: {{app: istio-ingressgateway}}}}, action: ALLOW, rules: [{{from: [{{source: {{ipBlocks: [{}]}}}}]}}]}}"
+    spec = """{{selector: {{matchLabels: {{app: istio-ingressgateway}}}}, action: ALLOW,
+      rules: [{{from: [{{source: {{ipBlocks: [{}]}}}}]}}]}}"""
     assert httpx.get(page).status_code == 200
     with mesh.applied(policy(spec.format("10.1.2.3"), name="entry"), "istio-system"):
         steadily(lambda: httpx.get(page).status_code == 403)
