@@ -1,7 +1,7 @@
 """Whatever changes in whatever order: what the Envoys are told depends on the present state alone.
 
-A mesh that has lived through changes, with the memory of its translation, is compared with one started from the state
-at the end.
+A mesh that has lived through changes, with the memory of its translation and with what proxies share, is compared with
+a start from the objects as they are at the end (their ages, uids and addresses among them), for each proxy alone.
 """
 
 from __future__ import annotations
@@ -19,11 +19,31 @@ from papermesh import VILLAGE, PaperMesh, manifests
 from harness.localmesh.api.resources import PODS, RESOURCES, SERVICES, by_kind
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.parse import Manifest
-from harness.localmesh.store import Store
 
 GIVEN: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "every_field.yaml").read_text())
 HEADS = {item.kind: item.api_version for item in RESOURCES}
 VILLAGERS = [item for item in manifests(VILLAGE) if item["kind"] in ("Service", "Pod", "Node")]
+
+
+CHOOSY = (
+    (
+        "VirtualService",
+        "{hosts: [a], http: [{match: [{sourceLabels: {app: a}}], route: [{destination: {host: b}}]}]}",
+    ),
+    (
+        "VirtualService",
+        "{hosts: [c.other], http: [{match: [{sourceNamespace: other}], redirect: {uri: /x}}]}",
+    ),
+    (
+        "DestinationRule",
+        "{host: b, workloadSelector: {matchLabels: {app: a}}, trafficPolicy: {tls: {mode: DISABLE}}}",
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {outlierDetection: {consecutive5xxErrors: 5}, loadBalancer: {simple: ROUND_ROBIN}}}",
+    ),
+)
+"""Objects that are not the same to all proxies, by kind and spec."""
 
 
 def _objects() -> list[Manifest]:
@@ -35,7 +55,14 @@ def _objects() -> list[Manifest]:
     for policy in GIVEN["POLICIES"]:
         subsets = [{"name": "v1", "labels": {"version": "v1"}}]
         found.append(_object("DestinationRule", {"host": "a", "trafficPolicy": policy, "subsets": subsets}))
-    return found
+    return found + _choosy()
+
+
+def _choosy() -> list[Manifest]:
+    made = [_object(kind, yaml.safe_load(spec)) for kind, spec in CHOOSY]
+    for number, item in enumerate(made):
+        item["metadata"]["name"] = f"choosy-{number}"
+    return made
 
 
 def _object(kind: str, spec: Any) -> Manifest:
@@ -79,27 +106,6 @@ def _change(mesh: PaperMesh, how: str, manifest: Manifest) -> None:
         mesh.serve(metadata["namespace"], metadata["name"], how == "serve")
 
 
-class Copied(Store):
-    """A store with the objects of another one as they are: names, ages, uids and addresses."""
-
-    def __init__(self, other: Store) -> None:
-        super().__init__()
-        self._copied = {resource: other.list(resource) for resource in RESOURCES}
-
-    @property
-    def revision(self) -> int:
-        """Nothing changes in it."""
-        return 1
-
-    def list(self, resource: Any, namespace: str = "", where: Any = None) -> tuple[Manifest, ...]:
-        """As of any store."""
-        return tuple(
-            copy.deepcopy(item)
-            for item in self._copied[resource]
-            if namespace in ("", item["metadata"].get("namespace", "")) and (where is None or where(item))
-        )
-
-
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
@@ -107,12 +113,14 @@ class Copied(Store):
 def test_changes_lead_where_a_fresh_start_leads(steps: list[tuple[str, Manifest]]) -> None:
     """Every proxy is told the same, resource by resource and in the same order, after any sequence of changes."""
     mesh = PaperMesh(VILLAGE)
-    mesh.snapshots()
+    for manifest in _choosy():
+        mesh.write(manifest)
+    made = mesh.snapshots()
     for how, manifest in steps:
         with contextlib.suppress(Refused):
             _change(mesh, how, manifest)
         made = mesh.snapshots()
-    fresh = PaperMesh(store=Copied(mesh.store)).snapshots()
+    fresh = mesh.fresh_snapshots()
     assert made.keys() == fresh.keys()
     for name, snapshot in made.items():
         for part in ("clusters", "endpoints", "listeners", "routes", "secrets"):
