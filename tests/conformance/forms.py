@@ -23,6 +23,10 @@ _ANY = ""
 _FINDING = (
     "type",
     "lb_policy",
+    "least_request_lb_config",
+    "round_robin_lb_config",
+    "ring_hash_lb_config",
+    "maglev_lb_config",
     "cluster_type",
     "eds_cluster_config",
     "load_assignment",

@@ -114,7 +114,7 @@ def _http_filter(
     return connection_manager(
         names.stat_prefix("inbound", port),
         request_logs(view, "SERVER", mutual_tls=mutual_tls, service=service),
-        {"route_config": _routes(port, number, operation, retried=protocol != "grpc")},
+        {"route_config": _routes(port, number, operation, retried=protocol not in ("grpc", "grpc-web"))},
         # The announcement is taken off before everything else, also before a fault that is inserted first: with the
         # answer of an inserted fault Istio would not know the caller, the local mesh does.
         first=(*first, grpc_web()) if protocol == "grpc-web" else first,

@@ -43,30 +43,36 @@ N = TypeVar("N", bound=Named)
 _TLS_MODE = "security.istio.io/tlsMode"
 _LOCALITY = "istio-locality"
 
-PROTOCOLS = {
-    "http": "http",
-    "http2": "http2",
-    "h2c": "http2",
-    "kubernetes.io/h2c": "http2",
-    "grpc": "grpc",
-    "grpc-web": "grpc-web",
-    "tcp": "tcp",
-    "https": "https",
-    "tls": "tls",
-    "mongo": "tcp",
-    "mysql": "tcp",
-    "redis": "tcp",
+_PROTOCOLS = {
+    **{name: name for name in ("http", "http2", "grpc", "grpc-web", "tcp", "https", "tls")},
+    **dict.fromkeys(("mongo", "mysql", "redis"), "tcp"),
 }
-"""What istiod makes of a port's `appProtocol`, `protocol` or the first part of its name; databases are plain
-TCP, as their
-filters are off by default (istio/istio `pkg/config/protocol/instance.go`)."""
+"""What istiod makes of a protocol's name; databases are plain TCP, as their filters are off by default (istio/istio
+`pkg/config/protocol/instance.go`)."""
+_OF_KUBERNETES = {"kubernetes.io/h2c": "http2", "kubernetes.io/ws": "http", "kubernetes.io/wss": "https"}
+_WELL_KNOWN = frozenset({25, 53, 3306, 27017})
+"""Ports where the server speaks first: never HTTP unless it is said."""
+
+
+def port_protocol(name: str, app_protocol: str, number: int) -> str:
+    """The protocol of a Kubernetes Service's port, "" where nothing declares one.
+
+    Its appProtocol says it, else its name, each up to the first dash (istio/istio `pkg/config/kube/conversion.go`,
+    ConvertProtocol).
+    """
+    if app_protocol in _OF_KUBERNETES:
+        return _OF_KUBERNETES[app_protocol]
+    said = (app_protocol or name).lower()
+    if said.startswith("grpc-web"):
+        return "grpc-web"
+    return _PROTOCOLS.get(said.partition("-")[0], "tcp" if number in _WELL_KNOWN else "")
 
 
 def entry_services(entry: ServiceEntry) -> list[Service]:
     """The Services of a ServiceEntry: one for each host."""
     spec = entry.spec
     ports = tuple(
-        ServicePort(port.name, port.number, port.target_port or 0, PROTOCOLS.get(port.protocol.lower(), ""))
+        ServicePort(port.name, port.number, port.target_port or 0, _PROTOCOLS.get(port.protocol.lower(), ""))
         for port in spec.ports
     )
     return [
