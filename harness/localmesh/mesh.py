@@ -37,6 +37,7 @@ from harness.localmesh.xds.server import ConfigurationServer
 
 _UP_WITHIN = 60.0
 _POLL = 0.01
+_STROLL = 0.1
 _AFTER_FAILURE = 0.5
 _CERTIFICATE = 86_400.0
 _API_CERTIFICATE = 365 * 86_400.0
@@ -86,6 +87,7 @@ class LocalMesh:
             wake=self._nudge,
             settings=lambda: self._world.mesh().config,
         )
+        self._settled, self._next_step = 0, math.inf
         self._targets: tuple[Proxy, ...] = ()
         self._prometheus: Process | None = None
         self._is_up = False
@@ -163,7 +165,7 @@ class LocalMesh:
 
     def _turn(self, patience: float | None = None) -> None:
         """One turn of the control loop: every part takes a step, then waits until there is something to do."""
-        next_step = controllers.reconcile(self._store, self._chance)
+        next_step = self._settle()
         self._certificates.frozen = self._frozen()
         settings = self._world.mesh().config
         self._certificates.set_lifetime(settings.certificate_lifetime, settings.certificate_grace)
@@ -199,8 +201,22 @@ class LocalMesh:
                 if path.stat().st_size > _LOG_LIMIT:
                     os.truncate(path, 0)
 
+    def _settle(self) -> float | None:
+        """Lets the controllers take a step unless they have seen all that there is; gives the seconds until the next."""
+        now, seen = time.monotonic(), self._store.revision
+        if seen != self._settled or now >= self._next_step:
+            wait = controllers.reconcile(self._store, self._chance)
+            # What they have written themselves makes them look again.
+            self._settled, self._next_step = seen, math.inf if wait is None else now + wait
+        return None if self._next_step == math.inf else max(0.0, self._next_step - now)
+
     def _frozen(self) -> bool:
-        """Whether there is no istiod: the proxies then keep what they have, and certificates are not renewed."""
+        """Whether there is no istiod: the proxies then keep what they have, and certificates are not renewed.
+
+        While the mesh comes up its first istiod is not waited for: that would only delay everybody's configuration.
+        """
+        if not self._is_up:
+            return False
         pods = self._store.list(PODS, ROOT_NAMESPACE)
         return not any(
             is_ready(pod) for pod in pods if pod["metadata"].get("labels", {}).get("app") == genesis.ISTIOD
@@ -225,9 +241,9 @@ class LocalMesh:
 
     def _await_ready(self, *places: tuple[str, int]) -> None:
         deadline = time.monotonic() + _UP_WITHIN
-        told = -1
+        told, pause = -1, _POLL
         while not self._stopping:
-            self._turn(_POLL)
+            self._turn(pause)
             if self._kubelet.failures:
                 raise MeshError(self._kubelet.failures[0])
             if self._prometheus is not None and self._prometheus.exit_code is not None:
@@ -238,10 +254,12 @@ class LocalMesh:
             if ready != told:
                 told = ready
                 self._announce(f"{ready} of {_count(self._wanted_pods(), 'pod')} ready")
-            settled = self._publisher.patience() is None and ready >= self._wanted_pods()
-            settled = settled and not self._configuration.behind()
-            silent = [place for place in places if not accepts(place)]
-            if settled and not silent:
+            all_ready = ready >= self._wanted_pods()
+            # News of pods wake the loop; that an Envoy has confirmed its configuration or a port is open does not.
+            pause = _POLL if all_ready else _STROLL
+            silent = [place for place in places if not accepts(place)] if all_ready else places
+            settled = self._publisher.patience() is None and not silent and not self._configuration.behind()
+            if all_ready and settled:
                 return
             if time.monotonic() > deadline:
                 raise MeshError(self._late(pods, silent))
