@@ -37,12 +37,6 @@ def read(paths: Iterable[Path]) -> tuple[Document, ...]:
     return tuple(document for path in paths for file in _files(path) for document in _documents(file))
 
 
-def name_of(manifest: Manifest) -> tuple[str, str, str]:
-    """Kind, namespace and name of the object that a manifest is about."""
-    metadata = manifest.get("metadata") or {}
-    return manifest["kind"], metadata.get("namespace", ""), metadata.get("name", "")
-
-
 def load(store: Store, documents: Sequence[Document]) -> None:
     """Creates every object; namespaces first, the others in the order in which they are written.
 

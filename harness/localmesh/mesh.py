@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harness.localmesh import addresses, controllers, genesis, programs, scrape
 from harness.localmesh.admission import guarded_store
-from harness.localmesh.api.resources import DEPLOYMENTS, GATEWAYS, NAMESPACES, PODS, SERVICES, by_kind
+from harness.localmesh.api.resources import DEPLOYMENTS, GATEWAYS, PODS, SERVICES, by_kind
 from harness.localmesh.api.server import Server
 from harness.localmesh.asking import accepts
 from harness.localmesh.ca import Authority
@@ -27,7 +27,7 @@ from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.kubeconfig import write_kubeconfig
 from harness.localmesh.kubelet import Kubelet
 from harness.localmesh.launch import Addresses
-from harness.localmesh.manifests import load, name_of, read
+from harness.localmesh.manifests import load, read
 from harness.localmesh.process import Process
 from harness.localmesh.publisher import Publisher
 from harness.localmesh.workloads import is_ready
@@ -103,11 +103,9 @@ class LocalMesh:
         documents = read(manifests)
         programs.envoy()
         prometheus = programs.prometheus()
-        given = {name_of(item.manifest) for item in documents if item.manifest["kind"] != NAMESPACES.kind}
         for manifest in genesis.objects():
             resource = by_kind(manifest["apiVersion"], manifest["kind"])
-            # What the user's files define stands in the place of ours: the mesh-wide settings above all.
-            if resource is not None and name_of(manifest) not in given:
+            if resource is not None:
                 self._store.create(resource, manifest)
         load(self._store, documents)
         self._announce(f"{len(documents)} objects taken, starting {_count(self._wanted_pods(), 'pod')}")
@@ -202,7 +200,7 @@ class LocalMesh:
                     os.truncate(path, 0)
 
     def _settle(self) -> float | None:
-        """Lets the controllers take a step unless they have seen all that there is; gives the seconds until the next."""
+        """Lets the controllers take a step unless they have seen all there is; gives the seconds until the next."""
         now, seen = time.monotonic(), self._store.revision
         if seen != self._settled or now >= self._next_step:
             wait = controllers.reconcile(self._store, self._chance)
