@@ -36,7 +36,7 @@ from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.store import Store
 from harness.localmesh.workloads import HASH_LABEL, is_ready
 from harness.localmesh.xds import model
-from harness.localmesh.xds.services import PROTOCOLS
+from harness.localmesh.xds.services import port_protocol
 
 N = TypeVar("N", bound=model.Named)
 V = TypeVar("V")
@@ -237,8 +237,7 @@ def owner(pod: Manifest) -> str:
 
 def _port(port: Manifest) -> model.ServicePort:
     name = port.get("name", "")
-    declared = port.get("appProtocol") or name.split("-")[0]
-    protocol = PROTOCOLS.get(declared.lower(), "")
+    protocol = port_protocol(name, port.get("appProtocol", ""), port["port"])
     return model.ServicePort(name, port["port"], port.get("targetPort") or port["port"], protocol)
 
 

@@ -6,6 +6,8 @@
 - A cluster that keeps the address the client connected to (ORIGINAL_DST: headless Services, `resolution: NONE`,
   PassthroughCluster) has nothing to keep without capture. Ours finds the hosts by EDS, by the request or by DNS, and
   with EDS it takes or leaves mTLS for each endpoint, where istiod does it for all.
+- Two routes, or two servers of a gateway ("*" and "shop/*"), may be for one server name. istiod's listener then has two
+  chains that match the same, for which Envoy refuses it as a whole; ours has the first.
 """
 
 from __future__ import annotations
@@ -16,9 +18,15 @@ Resource = dict[str, Any]
 
 _DNS = "envoy.clusters.dns"
 _TYPED, _UNTYPED = "match_typed_subject_alt_names", "match_subject_alt_names"
+_ANY = ""
+"""Stands for all server names."""
 _FINDING = (
     "type",
     "lb_policy",
+    "least_request_lb_config",
+    "round_robin_lb_config",
+    "ring_hash_lb_config",
+    "maglev_lb_config",
     "cluster_type",
     "eds_cluster_config",
     "load_assignment",
@@ -55,16 +63,30 @@ def own_listener(listener: Resource, host: str, *, shared: bool) -> Resource:
     The chains of the other hosts go, the server name that tells them apart, with what looks for it, and where the
     connections of no known host go.
     """
-    chains = [
-        _without_own_name(chain, host)
-        for chain in listener["filter_chains"]
-        if not shared or _is_for(chain, host)
-    ]
-    made = {**listener, "filter_chains": chains}
+    own = [chain for chain in listener["filter_chains"] if not shared or _is_for(chain, host)]
+    made = acceptable({**listener, "filter_chains": own})
+    chains = made["filter_chains"] = [_without_own_name(chain, host) for chain in made["filter_chains"]]
     made.pop("default_filter_chain", None)
     if not any("server_names" in chain.get("filter_chain_match", {}) for chain in chains):
         made.pop("listener_filters", None)
     return made
+
+
+def acceptable(listener: Resource) -> Resource:
+    """`listener` without the server names, and then chains, that an earlier chain has for the same destinations."""
+    taken: set[tuple[str, str]] = set()
+    chains = []
+    for chain in listener["filter_chains"]:
+        match = chain.get("filter_chain_match", {})
+        rest = repr({key: item for key, item in match.items() if key != "server_names"})
+        names = match.get("server_names", [_ANY])
+        free = [name for name in names if (rest, name.lower()) not in taken]
+        taken.update((rest, name.lower()) for name in free)
+        if free and free != names:
+            chains.append({**chain, "filter_chain_match": {**match, "server_names": free}})
+        elif free:
+            chains.append(chain)
+    return {**listener, "filter_chains": chains}
 
 
 def _is_for(chain: Resource, host: str) -> bool:

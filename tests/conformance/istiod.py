@@ -52,6 +52,7 @@ class Istiod:
         self._program = program
         self._cases = 0
         self._process = _started(program)
+        self._written: dict[str, Resource] = {}
 
     def translate(self, case: Case, reviewed: Iterable[Manifest] = ()) -> Answer:
         """What istiod makes of `case`; the Istio objects `reviewed` are validated and nothing else.
@@ -63,20 +64,27 @@ class Istiod:
         if self._cases % _LIFE == 0:
             self._stop()
             self._process = _started(self._program)
+            self._written.clear()
         answer = self._ask({**_question(case), "reviewed": _documents(reviewed)})
         return Answer(answer.get("proxies", {}), answer["refused"], answer["warned"])
 
     def written(self, resources: Sequence[Resource]) -> list[Resource]:
         """`resources`, each with its `@type`, written as istiod's are: no defaults, one notation for each value.
 
+        What is the same in several proxies and cases is asked once.
+
         Raises:
             IstiodError: one of them is no resource of Envoy's: an unknown field, a value out of its range.
         """
-        answer = self._ask({"resources": list(resources)})
-        for asked, made in zip(resources, answer.get("resources", ()), strict=True):
+        texts = [json.dumps(resource) for resource in resources]
+        new = {text: item for text, item in zip(texts, resources, strict=True) if text not in self._written}
+        answer = self._ask({"resources": [*new.values()]}) if new else {"resources": []}
+        for text, made in zip(new, answer["resources"], strict=True):
             if "error" in made:
+                asked = new[text]
                 raise IstiodError(f"{asked.get('name', asked.get('cluster_name'))}: {made['error']}")
-        return [made["resource"] for made in answer.get("resources", ())]
+            self._written[text] = made["resource"]
+        return [self._written[text] for text in texts]
 
     def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None

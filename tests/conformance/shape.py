@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
-from tests.conformance.forms import is_destination_kept, older, own_listener, without_destination
+from tests.conformance.forms import acceptable, is_destination_kept, older, own_listener, without_destination
 
 Resource = dict[str, Any]
 Shape = dict[str, Any]
@@ -47,10 +47,16 @@ _WAYS_TO_PROGRAM = ("type", "lb_policy", "load_assignment", "upstream_bind_confi
 _PLACE = ("name", "address", "bind_to_port")
 
 
-def shape_of_ours(resources: Mapping[str, Iterable[Resource]], pod: str, given: Mapping[int, str]) -> Shape:
+def shape_of_ours(
+    resources: Mapping[str, Iterable[Resource]],
+    pod: str,
+    given: Mapping[int, str],
+    shared: Container[str] = (),
+) -> Shape:
     """The resources, in istiod's notation, of our proxy at the address `pod`, by kind.
 
-    `given` is the "host:port" of TCP Services by the port that their listener has.
+    `given` is the "host:port" of TCP Services by the port that their listener has; those of `shared` share one of
+    istiod's listeners with others.
     """
     made = dict(_common(resources))
     for listener in map(_plain, resources["listeners"]):
@@ -61,7 +67,9 @@ def shape_of_ours(resources: Mapping[str, Iterable[Resource]], pod: str, given: 
             made["listeners/http_proxy"] = _placeless(listener)
         else:
             place = given.get(port)
-            made[f"listeners/{place or name}"] = _placeless(listener, place)
+            own = _placeless(listener, place, shared=place in shared)
+            if own["filter_chains"]:
+                made[f"listeners/{place or name}"] = own
     return made
 
 
@@ -88,7 +96,7 @@ def shape_of_theirs(
                 if own["filter_chains"]:
                     made.setdefault(f"listeners/{place}", own)
         elif gateway or not (name in _CAPTURE_LISTENERS or _is_http(listener)):
-            made[f"listeners/{name}"] = _placeless(listener)
+            made[f"listeners/{name}"] = acceptable(_placeless(listener)) if gateway else _placeless(listener)
     return made
 
 

@@ -78,11 +78,13 @@ def _of_proxy(
         for port in container.get("ports", ())
     ]
     tcp = mine.tcp[asked.key]
-    shape = shape_of_ours(written, pod["status"]["podIP"], {item.given: item.place for item in tcp})
     places: dict[str, list[str]] = {}
     for item in tcp:
         for name in item.names:
             places.setdefault(name, []).append(item.place)
+    given = {item.given: item.place for item in tcp}
+    shared = {place for hosts in places.values() if len(hosts) > 1 for place in hosts}
+    shape = shape_of_ours(written, pod["status"]["podIP"], given, shared)
     its = shape_of_theirs(theirs.proxies[asked.key], places, gateway=asked.gateway)
     one, other = comparable(shape, its, spare(declared, [item.place for item in tcp if item.headless]))
     if not asked.gateway:

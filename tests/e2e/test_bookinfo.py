@@ -95,20 +95,25 @@ def test_an_envoy_that_refuses_its_configuration_is_complained_about(bookinfo, k
     """What only Envoy itself can judge is told in an event on the pods, with its own words."""
     path = bookinfo.kubeconfig.with_name("refused.yaml")
     path.write_text("""
+apiVersion: v1
+kind: Secret
+metadata: {name: no-certificate, namespace: istio-system}
+stringData: {tls.crt: nonsense, tls.key: nonsense}
+---
 apiVersion: networking.istio.io/v1
-kind: VirtualService
+kind: Gateway
 metadata: {name: refused}
 spec:
-  hosts: [ratings]
-  http: [{route: [{destination: {host: ratings}}], headers: {response: {set: {x: "%NOSUCH%"}}}}]
+  selector: {istio: ingressgateway}
+  servers:
+  - port: {number: 443, name: https, protocol: HTTPS}
+    hosts: ["*"]
+    tls: {mode: SIMPLE, credentialName: no-certificate}
 """)
     kubectl("apply", "-f", str(path))
+    asked = ("get", "events", "-n", "istio-system", "--field-selector", "reason=ConfigurationRefused")
     try:
-        told = eventually(lambda: kubectl("get", "events", "--field-selector", "reason=ConfigurationRefused"))
-        eventually(
-            lambda: "NOSUCH" in kubectl("get", "events", "--field-selector", "reason=ConfigurationRefused")
-        )
-        assert told
+        assert eventually(lambda: "certificate" in kubectl(*asked))
     finally:
         kubectl("delete", "-f", str(path))
 

@@ -25,13 +25,14 @@ from harness.localmesh.xds.gateway_tls import gateway_socket
 from harness.localmesh.xds.http import (
     client_certificate_details,
     connection_manager,
+    grpc_web,
     listener,
     tls_inspector,
 )
 from harness.localmesh.xds.inbound import authorization_filters
-from harness.localmesh.xds.loggers import request_logs
+from harness.localmesh.xds.loggers import listener_logs, request_logs
 from harness.localmesh.xds.model import UNSPECIFIED, Resource
-from harness.localmesh.xds.proto import extension, xds
+from harness.localmesh.xds.proto import xds
 from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, to_destinations
 from harness.localmesh.xds.view import View
 
@@ -85,6 +86,7 @@ def _listener(view: View, port: int, chains: Sequence[_Chain]) -> Resource:
         traffic_direction="OUTBOUND",
         max_connections_to_accept_per_socket_event=1,
         **inspected,
+        **listener_logs(view, "CLIENT"),
     )
 
 
@@ -115,7 +117,7 @@ def _chains(view: View, server: Server, taken: set[str]) -> Iterator[_Chain]:
 def _http_filter(view: View, server: Server) -> Resource:
     first = authorization_filters(view, tcp=False)
     if server.spec.port.protocol == "GRPC-Web":
-        first = [*first, _grpc_web()]
+        first = [*first, grpc_web()]
     named = server.spec.name if not server.is_http else ""
     return connection_manager(
         named or names.stat_prefix("outbound", server.listens),
@@ -128,10 +130,6 @@ def _http_filter(view: View, server: Server) -> Resource:
         set_current_client_cert_details=client_certificate_details(cert=True),
         http_protocol_options={},
     )
-
-
-def _grpc_web() -> Resource:
-    return extension("envoy.filters.http.grpc_web", "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb")
 
 
 def _tcp_filters(view: View, server: Server) -> list[Resource]:

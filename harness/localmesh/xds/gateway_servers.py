@@ -148,16 +148,15 @@ class _Merging:
 
 def _server(gateway: Gateway, spec: kind.Server, listens: int) -> Server:
     name = f"{gateway.namespace}/{gateway.name}"
-    server = Server(name, _full(spec.hosts, gateway.namespace), spec, listens, "")
-    return Server(name, server.hosts, spec, listens, _routes(gateway, server))
+    return Server(name, _full(spec.hosts, gateway.namespace), spec, listens, _routes(gateway, spec, listens))
 
 
-def _routes(gateway: Gateway, server: Server) -> str:
-    port = server.spec.port
-    bind = f".{server.spec.bind}" if server.spec.bind else ""
-    if server.is_http:
-        return f"http.{server.listens}{bind}"
-    if port.protocol == "HTTPS" and not server.is_passthrough:
+def _routes(gateway: Gateway, spec: kind.Server, listens: int) -> str:
+    """The name of the route table; "" for TCP, and for TLS that is no HTTPS or does not end here."""
+    port, bind = spec.port, f".{spec.bind}" if spec.bind else ""
+    if port.protocol.http:
+        return f"http.{listens}{bind}"
+    if port.protocol == "HTTPS" and spec.tls is not None and spec.tls.mode != "PASSTHROUGH":
         return f"https.{port.number}.{port.name}.{gateway.name}.{gateway.namespace}{bind}"
     return ""
 

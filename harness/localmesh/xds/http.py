@@ -80,6 +80,11 @@ def virtual_host(
     return {**host, "include_request_attempt_count": True} if counts_attempts else host
 
 
+def grpc_web() -> Resource:
+    """The filter that turns gRPC-Web into gRPC."""
+    return extension("envoy.filters.http.grpc_web", f"{_FILTERS}.grpc_web.v3.GrpcWeb")
+
+
 def tls_inspector() -> Resource:
     """The listener filter that recognises TLS and its server name."""
     return extension(

@@ -2,7 +2,8 @@
 
 Istio redirects all ports to one listener (15006) that chooses by the destination port; without iptables each port has
 its own listener, at the pod's address, with the same chains. A port of undeclared protocol is HTTP here, where Istio
-would look at the first bytes; a port that neither a Service nor the pod declares does not exist.
+would look at the first bytes; a TCP port under mTLS connects to the program when the handshake is over, so that its
+metrics know the caller from the beginning; a port that neither a Service nor the pod declares does not exist.
 Source: istio/istio `listener_inbound.go`, `pilot/pkg/security/authn/policy_applier.go`.
 """
 
@@ -18,6 +19,7 @@ from harness.localmesh.xds.authz import Policy, rbac_filters
 from harness.localmesh.xds.http import (
     client_certificate_details,
     connection_manager,
+    grpc_web,
     listener,
     tls_inspector,
     virtual_host,
@@ -28,9 +30,11 @@ from harness.localmesh.xds.model import AuthorizationPolicy, Resource, Service, 
 from harness.localmesh.xds.proto import duration
 from harness.localmesh.xds.retry import inbound_retry_policy
 from harness.localmesh.xds.server_tls import Entrance, entrances
-from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, tcp_proxy
+from harness.localmesh.xds.tcp import tcp_proxy
 from harness.localmesh.xds.tls import server_socket
 from harness.localmesh.xds.view import View
+
+_EARLY = 65_536  # bytes kept of a connection whose program is not reached yet; Envoy wants a number
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,6 @@ def _chain(
         "name": f"0.0.0.0_{port}",
         "filter_chain_match": entrance.match,
         "filters": filters,
-        "transport_socket_connect_timeout": CONNECT_TIMEOUT,
     }
     return {**made, "transport_socket": server_socket()} if entrance.mutual_tls else made
 
@@ -104,23 +107,28 @@ def _http_filter(
     faults = _faults(view, port)
     service, service_port = services[0] if services else (None, None)
     operation = f"{service.host}:{service_port.number}/*" if service and service_port else f":{port}/*"
-    grpc = service_port is not None and service_port.protocol == "grpc"
+    protocol = service_port.protocol if service_port else ""
+    number = service_port.number if service_port else port
+    http2: Resource = {"http2_protocol_options": {}} if service_port and service_port.is_http2 else {}
+    first = (telemetry.peer_filter(), *faults.first, *authorization_filters(view, tcp=False))
     return connection_manager(
         names.stat_prefix("inbound", port),
         request_logs(view, "SERVER", mutual_tls=mutual_tls, service=service),
-        {"route_config": _routes(port, operation, retried=not grpc)},
+        {"route_config": _routes(port, number, operation, retried=protocol not in ("grpc", "grpc-web"))},
         # The announcement is taken off before everything else, also before a fault that is inserted first: with the
         # answer of an inserted fault Istio would not know the caller, the local mesh does.
-        first=(telemetry.peer_filter(), *faults.first, *authorization_filters(view, tcp=False)),
+        first=(*first, grpc_web()) if protocol == "grpc-web" else first,
         before_router=faults.before_router,
         server_name="istio-envoy",
         use_remote_address=False,
         forward_client_cert_details="APPEND_FORWARD",
         set_current_client_cert_details=client_certificate_details(),
+        **http2,
     )
 
 
-def _routes(port: int, operation: str, *, retried: bool) -> Resource:
+def _routes(port: int, number: int, operation: str, *, retried: bool) -> Resource:
+    """The routes to the program's `port`, which the Service has as `number`."""
     action: Resource = {
         "cluster": names.inbound_cluster(port),
         "timeout": "0s",
@@ -134,7 +142,7 @@ def _routes(port: int, operation: str, *, retried: bool) -> Resource:
         "route": action,
         "decorator": {"operation": operation},
     }
-    host = virtual_host(f"inbound|http|{port}", ["*"], [route], counts_attempts=False)
+    host = virtual_host(f"inbound|http|{number}", ["*"], [route], counts_attempts=False)
     return {"name": names.inbound_cluster(port), "virtual_hosts": [host], "validate_clusters": False}
 
 
@@ -143,7 +151,13 @@ def _tcp_filters(
 ) -> list[Resource]:
     cluster = names.inbound_cluster(port)
     logs = connection_logs(view, "SERVER", mutual_tls=mutual_tls, service=services[0][0])
-    return [*authorization_filters(view, tcp=True), tcp_proxy(cluster, logs, cluster=cluster)]
+    # Else the program would be reached, and that be counted, before the certificate has said who calls.
+    waits: Resource = {
+        "upstream_connect_mode": "ON_DOWNSTREAM_TLS_HANDSHAKE",
+        "max_early_data_bytes": _EARLY,
+    }
+    proxy = tcp_proxy(cluster, logs, cluster=cluster, **(waits if mutual_tls and logs else {}))
+    return [*authorization_filters(view, tcp=True), proxy]
 
 
 def _faults(view: View, port: int) -> _Faults:

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
+from harness.localmesh.kinds.istio.cel import printed
 from harness.localmesh.xds.messages import NAME as MESSAGES
 from harness.localmesh.xds.messages import messages_counted
 from harness.localmesh.xds.model import Resource, Service, Telemetry, Workload
@@ -188,10 +190,11 @@ def _loggers(
     when: Resource | None = None,
 ) -> Iterable[Resource]:
     made: dict[str, list[Resource]] = {"counters": [], "histograms": []}
+    unchanged = _tags(labels)
     for name, value in metrics.items():
         override = changed.get(name, Override())
         if not override.dropped:
-            tags = [{"name": key, "value_format": text} for key, text in _changed(labels, override).items()]
+            tags = _tags(_changed(labels, override)) if override.tags else unchanged
             stat = {"stat": {"name": name, "tags": tags}, **value}
             made["histograms" if "unit" in value else "counters"].append(stat)
     if any(made.values()):
@@ -204,6 +207,10 @@ def _loggers(
         yield {**logger, "filter": when} if when else logger
 
 
+def _tags(labels: Mapping[str, str]) -> list[Resource]:
+    return [{"name": label, "value_format": text} for label, text in labels.items()]
+
+
 def _changed(labels: Mapping[str, str], override: Override) -> Mapping[str, str]:
     """`labels` without the removed, with the set ones in their place and new ones at the end."""
     made = dict(labels)
@@ -211,7 +218,7 @@ def _changed(labels: Mapping[str, str], override: Override) -> Mapping[str, str]
         if expression is None:
             made.pop(label, None)
         elif label in made or label not in _STANDARD:
-            made[label] = _first(("CEL", expression))
+            made[label] = _coalesced([("CEL", printed(expression)), _literal(UNKNOWN)])
     return made
 
 
@@ -232,12 +239,18 @@ def _metadata(place: str, namespace: str, key: str) -> tuple[str, str]:
     return "METADATA", f"{place}:{namespace}:{key}"
 
 
+@cache
 def _first(*operators: tuple[str, str], otherwise: str = UNKNOWN) -> str:
     """The value of the first of the operators (command, parameter) that has one, or else a text."""
-    listed = [
-        {"command": command, **({"param": param} if param else {})}
-        for command, param in (*operators, ("CEL", f"'{otherwise}'"))
-    ]
+    return _coalesced([*operators, _literal(otherwise)])
+
+
+def _literal(text: str) -> tuple[str, str]:
+    return "CEL", f"'{text}'"
+
+
+def _coalesced(operators: Iterable[tuple[str, str]]) -> str:
+    listed = [{"command": command, **({"param": param} if param else {})} for command, param in operators]
     # A "%" would end the operator.
     text = json.dumps({"operators": listed}).replace("%", "\\u0025")
     return f"%COALESCE({text})%"

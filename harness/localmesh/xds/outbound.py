@@ -16,9 +16,14 @@ from harness.localmesh.xds.http import connection_manager, listener, tls_inspect
 from harness.localmesh.xds.loggers import listener_logs, request_logs
 from harness.localmesh.xds.model import Resource, Service, ServicePort
 from harness.localmesh.xds.proto import extension, xds
-from harness.localmesh.xds.tcp import reached, service_chains
+from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, reached, service_chains
 from harness.localmesh.xds.view import View
 
+_OUTBOUND = {
+    "traffic_direction": "OUTBOUND",
+    "listener_filters_timeout": "0s",
+    "continue_on_listener_filters_timeout": True,
+}
 _FORWARD = "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig"
 
 
@@ -44,9 +49,17 @@ def _http_proxy(view: View) -> Resource:
         http_protocol_options={"allow_absolute_url": True},
     )
     name = names.listener(ip, names.OUTBOUND_PORT)
-    chains = [{"filters": [manager]}]
+    chains = [{"filters": [manager], "transport_socket_connect_timeout": CONNECT_TIMEOUT}]
     logs = listener_logs(view, "CLIENT")
-    return listener(name, ip, names.OUTBOUND_PORT, chains, traffic_direction="OUTBOUND", **logs)
+    return listener(
+        name,
+        ip,
+        names.OUTBOUND_PORT,
+        chains,
+        **_OUTBOUND,
+        max_connections_to_accept_per_socket_event=1,
+        **logs,
+    )
 
 
 def _forward() -> Resource:
@@ -65,9 +78,7 @@ def _tcp_listener(view: View, service: Service, port: ServicePort, given: int) -
         ip,
         given,
         [item.resource() for item in chains],
-        traffic_direction="OUTBOUND",
-        listener_filters_timeout="0s",
-        continue_on_listener_filters_timeout=True,
+        **_OUTBOUND,
         **inspected,
         **listener_logs(view, "CLIENT"),
     )

@@ -31,6 +31,5 @@ def entrances(mode: str, *, http: bool) -> tuple[Entrance, ...]:
     if mode == "STRICT":
         return (_STRICT,)
     if mode == "DISABLE":
-        # Of a port that is not HTTP istiod takes every connection as it comes, TLS of the program's own too.
-        return (_RAW,) if http else (Entrance({}, mutual_tls=False),)
+        return (_RAW,)
     return (_MTLS, _RAW) if http else (_MTLS, _OTHER_TLS, _RAW)

@@ -19,6 +19,7 @@ from harness.localmesh.xds.hosts import is_ip
 from harness.localmesh.xds.memo import Memo
 from harness.localmesh.xds.model import (
     CLUSTER_ID,
+    ROOT_NAMESPACE,
     Endpoint,
     Locality,
     Mesh,
@@ -43,30 +44,36 @@ N = TypeVar("N", bound=Named)
 _TLS_MODE = "security.istio.io/tlsMode"
 _LOCALITY = "istio-locality"
 
-PROTOCOLS = {
-    "http": "http",
-    "http2": "http2",
-    "h2c": "http2",
-    "kubernetes.io/h2c": "http2",
-    "grpc": "grpc",
-    "grpc-web": "grpc-web",
-    "tcp": "tcp",
-    "https": "https",
-    "tls": "tls",
-    "mongo": "tcp",
-    "mysql": "tcp",
-    "redis": "tcp",
+_PROTOCOLS = {
+    **{name: name for name in ("http", "http2", "grpc", "grpc-web", "tcp", "https", "tls")},
+    **dict.fromkeys(("mongo", "mysql", "redis"), "tcp"),
 }
-"""What istiod makes of a port's `appProtocol`, `protocol` or the first part of its name; databases are plain
-TCP, as their
-filters are off by default (istio/istio `pkg/config/protocol/instance.go`)."""
+"""What istiod makes of a protocol's name; databases are plain TCP, as their filters are off by default (istio/istio
+`pkg/config/protocol/instance.go`)."""
+_OF_KUBERNETES = {"kubernetes.io/h2c": "http2", "kubernetes.io/ws": "http", "kubernetes.io/wss": "https"}
+_WELL_KNOWN = frozenset({25, 53, 3306, 27017})
+"""Ports where the server speaks first: never HTTP unless it is said."""
+
+
+def port_protocol(name: str, app_protocol: str, number: int) -> str:
+    """The protocol of a Kubernetes Service's port, "" where nothing declares one.
+
+    Its appProtocol says it, else its name, each up to the first dash (istio/istio `pkg/config/kube/conversion.go`,
+    ConvertProtocol).
+    """
+    if app_protocol in _OF_KUBERNETES:
+        return _OF_KUBERNETES[app_protocol]
+    said = (app_protocol or name).lower()
+    if said.startswith("grpc-web"):
+        return "grpc-web"
+    return _PROTOCOLS.get(said.partition("-")[0], "tcp" if number in _WELL_KNOWN else "")
 
 
 def entry_services(entry: ServiceEntry) -> list[Service]:
     """The Services of a ServiceEntry: one for each host."""
     spec = entry.spec
     ports = tuple(
-        ServicePort(port.name, port.number, port.target_port or 0, PROTOCOLS.get(port.protocol.lower(), ""))
+        ServicePort(port.name, port.number, port.target_port or 0, _PROTOCOLS.get(port.protocol.lower(), ""))
         for port in spec.ports
     )
     return [
@@ -149,11 +156,24 @@ def endpoints(
     # A headless Service leaves its WorkloadEntries out, in istiod too.
     picks = not service.kubernetes or service.resolution == "CLIENT_SIDE"
     entries = population.entries(service.namespace, service.selector) if picks else []
-    policies = mesh.peer_authentications
+    policies = memo(_disabling, memo, mesh.peer_authentications, service.namespace)
     if service.kubernetes:
         return memo(_selected, service, port, policies, len(pods), *pods, *entries)
     entry = _entry_of(memo, mesh, service)
     return memo(_of_entry, service, port, entry, policies, len(pods), *pods, *entries)
+
+
+def _disabling(memo: Memo, policies: Sequence[authn.Policy], namespace: str) -> tuple[authn.Policy, ...]:
+    """Those that count in `namespace`, or none if none of them can disable mTLS; the same tuple until they change.
+
+    Endpoints depend on nothing else of PeerAuthentication, and most changes of it concern no endpoint.
+    """
+    own = [item for item in policies if item.namespace in (namespace, ROOT_NAMESPACE)]
+    return memo(_these, *own) if any(map(authn.disables, own)) else ()
+
+
+def _these(*policies: authn.Policy) -> tuple[authn.Policy, ...]:
+    return policies
 
 
 def _entry_of(memo: Memo, mesh: Mesh, service: Service) -> ServiceEntry:
@@ -292,14 +312,22 @@ def target_port(port: ServicePort, workload: Workload) -> int | None:
 def inbound_ports(
     services: Iterable[Service], workload: Workload
 ) -> Iterator[tuple[int, Service, ServicePort]]:
-    """The ports of `workload` that Services lead to, as (its port, Service, the Service's port)."""
-    for service in services:
-        selector = service.selector
-        if (
-            selector
-            and service.namespace == workload.namespace
-            and selector.items() <= workload.labels.items()
-        ):
-            for port in service.ports:
-                if (number := target_port(port, workload)) is not None:
-                    yield number, service, port
+    """The ports of `workload` that Services lead to, as (its port, Service, the Service's port).
+
+    The Services come by age and host (istio/istio `pilot/pkg/model/context.go`, SetServiceTargets).
+    """
+    found = [service for service in services if _leads_to(service, workload)]
+    for service in sorted(found, key=lambda item: (item.created, item.host)):
+        for port in service.ports:
+            if (number := _pod_port(service, port, workload)) is not None:
+                yield number, service, port
+
+
+def _leads_to(service: Service, workload: Workload) -> bool:
+    return (
+        bool(service.selector)
+        and service.namespace == workload.namespace
+        and service.selector.items() <= workload.labels.items()
+        # A ServiceEntry selects pods that are ready only, also for their own side.
+        and (service.kubernetes or workload.ready)
+    )

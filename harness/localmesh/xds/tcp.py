@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.localmesh.kinds.istio.virtualservice import L4Match, RouteDestination, TlsMatch
 from harness.localmesh.xds import names
@@ -21,6 +21,9 @@ from harness.localmesh.xds.proto import duration, extension
 from harness.localmesh.xds.rules import Rule
 from harness.localmesh.xds.view import View
 from harness.localmesh.xds.virtualservices import MESH
+
+_ANY = ""
+"""Stands for all server names."""
 
 CONNECT_TIMEOUT = "15s"
 """How long a TLS handshake with a client may take, as istiod has it."""
@@ -38,7 +41,7 @@ class Chain:
     @property
     def match(self) -> Resource:
         """What the chain is chosen by, besides the destination."""
-        return {"server_names": [*self.server_names]} if self.server_names else {}
+        return {"server_names": sorted(self.server_names)} if self.server_names else {}
 
     def resource(self) -> Resource:
         """The chain as Envoy's."""
@@ -68,15 +71,20 @@ def service_chains(view: View, service: Service, port: ServicePort) -> list[Chai
 
 
 def reached(chains: Iterable[Chain], addresses: Sequence[str]) -> list[Chain]:
-    """Of `chains` those that connections to one of `addresses` can take: one for each set of server names.
+    """Of `chains` those that connections to one of `addresses` can take: one for each server name.
 
-    As in Envoy the narrowest subnet wins, and a chain without subnets takes what is left.
+    As in Envoy the narrowest subnet wins, and a chain without subnets takes what is left. Of two routes for one server
+    name the first gets it; istiod's listener would have both, and Envoy refuse it as a whole.
     """
-    chosen: dict[tuple[str, ...], Chain] = {}
+    chosen: list[Chain] = []
+    taken: set[str] = set()
     for chain in sorted(chains, key=lambda item: -_narrowness(item, addresses)):
         if not chain.subnets or _narrowness(chain, addresses) >= 0:
-            chosen.setdefault(chain.server_names, chain)
-    return list(chosen.values())
+            free = [name for name in chain.server_names or (_ANY,) if name.lower() not in taken]
+            taken.update(name.lower() for name in free)
+            if free:
+                chosen.append(replace(chain, server_names=tuple(name for name in free if name != _ANY)))
+    return chosen
 
 
 def _narrowness(chain: Chain, addresses: Sequence[str]) -> int:

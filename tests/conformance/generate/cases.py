@@ -11,6 +11,7 @@ from tests.conformance.generate import edges, traffic
 from tests.conformance.generate.values import (
     GATEWAYS,
     NAMESPACES,
+    PLACES,
     PORTS,
     REGIONS,
     ROOT,
@@ -24,6 +25,13 @@ _GATEWAY_POD = "ingressgateway"
 _GATEWAY_PORTS = {"http2": (80, 8080), "https": (443, 8443), "tls": (15443, 15443), "tcp": (31400, 31400)}
 """The gateway's Service: port and target port by name."""
 
+_SAID = {
+    "http": ("http", "grpc", "grpc-web", "kubernetes.io/h2c", "kubernetes.io/ws"),
+    "tcp-db": ("tcp", "mysql", "mongo"),
+    "https": ("https", "tls", "kubernetes.io/wss"),
+}
+"""appProtocol by the name of the port: of ports with one number istiod sniffs if some are HTTP and some are not."""
+
 _ISTIO = (
     ("VirtualService", traffic.virtual_service, 3),
     ("VirtualService", traffic.delegated, 1),
@@ -31,7 +39,8 @@ _ISTIO = (
     ("Gateway", edges.gateway, 2),
     ("ServiceEntry", edges.service_entry, 2),
     ("WorkloadEntry", edges.workload_entry, 2),
-    ("Sidecar", edges.sidecar, 1),
+    ("Sidecar", edges.sidecar, 2),
+    ("EnvoyFilter", edges.envoy_filter, 2),
     ("PeerAuthentication", edges.peer_authentication, 2),
     ("AuthorizationPolicy", edges.authorization_policy, 2),
 )
@@ -67,7 +76,7 @@ def cases(draw: st.DrawFn) -> Case:
 def _objects(draw: st.DrawFn, kind: str, specs: Any, most: int) -> list[dict[str, Any]]:
     if not draw(st.booleans()):
         return []
-    spaces = (*NAMESPACES, ROOT) if kind in ("PeerAuthentication", "AuthorizationPolicy") else NAMESPACES
+    spaces = (*NAMESPACES, ROOT) if kind in ("PeerAuthentication", "AuthorizationPolicy") else PLACES
     made = []
     drawn = draw(st.lists(specs, min_size=1, max_size=most))
     for index, spec in enumerate(_apart(drawn) if kind == "ServiceEntry" else drawn):
@@ -117,12 +126,15 @@ def _service(draw: st.DrawFn) -> dict[str, Any]:
         made: dict[str, Any] = {"name": port, "port": PORTS[port]}
         if draw(st.booleans()):
             made["targetPort"] = draw(few(8080, port))
+        if draw(few(False, False, False, True)):
+            made["appProtocol"] = draw(few(*_SAID.get(port, _SAID["http"])))
         ports.append(made)
     spec = {"ports": ports, "selector": draw(few({"app": name}, {"app": name}, {"app": "a"}))}
     if draw(few(False, False, False, True)):
         spec["clusterIP"] = "None"
-    annotations = draw(few({}, {}, {}, {"networking.istio.io/exportTo": "."}))
-    metadata = {"name": name, "namespace": draw(few(*NAMESPACES)), "annotations": annotations}
+    to = draw(few("", "", "", "", "", ".", "~", "shop", "default,istio-system"))
+    annotations = {"networking.istio.io/exportTo": to} if to else {}
+    metadata = {"name": name, "namespace": draw(few(*PLACES)), "annotations": annotations}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
 
@@ -136,7 +148,7 @@ def _pod(draw: st.DrawFn) -> dict[str, Any]:
         "kind": "Pod",
         "metadata": {
             "name": f"{app}-{version}",
-            "namespace": draw(few(*NAMESPACES)),
+            "namespace": draw(few(*PLACES)),
             "labels": {"app": app, "version": version},
             "annotations": injected,
         },

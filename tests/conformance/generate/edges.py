@@ -141,14 +141,73 @@ workload_entry: Made = record(
 """The spec of a WorkloadEntry."""
 
 _egress_hosts = distinct(
-    "./*", "shop/*", "*/*", "default/a.default.svc.cluster.local", "*/ext.example.com", "~/*"
+    "./*",
+    "shop/*",
+    "*/*",
+    "default/a.default.svc.cluster.local",
+    "*/ext.example.com",
+    "*/*.example.com",
+    "./b.shop.svc.cluster.local",
+    "~/*",
+)
+_egress = record({"hosts": _egress_hosts})
+_egress_at_port = record(
+    {
+        "hosts": _egress_hosts,
+        "port": few(
+            {"number": 80, "protocol": "HTTP", "name": "http"},
+            {"number": 8000, "protocol": "HTTP", "name": "web"},
+            {"number": 7070, "protocol": "GRPC", "name": "grpc"},
+            {"number": 7777, "protocol": "HTTP", "name": "other"},
+        ),
+    }
 )
 sidecar: Made = record(
-    {"egress": some(record({"hosts": _egress_hosts}), most=1)},
+    {
+        "egress": st.builds(
+            lambda ports, rest: [*ports, *rest],
+            st.lists(_egress_at_port, max_size=2, unique_by=lambda egress: egress["port"]["number"]),
+            st.lists(_egress, max_size=1),
+        ).filter(bool)
+    },
     outboundTrafficPolicy=record({"mode": few("ALLOW_ANY", "REGISTRY_ONLY")}),
     workloadSelector=record({"labels": labels}),
 )
 """The spec of a Sidecar."""
+
+_FAULT = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
+_HCM = "envoy.filters.network.http_connection_manager"
+_share = record({"numerator": few(0, 5, 50), "denominator": few("HUNDRED", "TEN_THOUSAND")})
+_inserted_fault = record(
+    abort=record({"http_status": few(500, 503), "percentage": _share}),
+    delay=record({"fixed_delay": few("1s", "0.25s"), "percentage": _share}),
+    headers=some(record({"name": few("x-user")}, string_match=one_key(exact=few("alice"), prefix=few("b")))),
+).filter(lambda fault: "abort" in fault or "delay" in fault)
+
+
+def _patch(fault: dict[str, Any], port: dict[str, Any], *, first: bool) -> dict[str, Any]:
+    chain: dict[str, Any] = {"name": _HCM}
+    if not first:
+        chain["subFilter"] = {"name": "envoy.filters.http.router"}
+    listener = {**port, "filterChain": {"filter": chain}}
+    value = {"name": "envoy.filters.http.fault", "typed_config": {"@type": _FAULT, **fault}}
+    return {
+        "applyTo": "HTTP_FILTER",
+        "match": {"context": "SIDECAR_INBOUND", "listener": listener},
+        "patch": {"operation": "INSERT_FIRST" if first else "INSERT_BEFORE", "value": value},
+    }
+
+
+envoy_filter: Made = record(
+    {
+        "configPatches": some(
+            st.builds(_patch, _inserted_fault, record(portNumber=few(80, 7070, 8080)), first=st.booleans())
+        )
+    },
+    workloadSelector=record({"labels": labels}),
+    priority=few(-5, 0, 10),
+)
+"""The spec of an EnvoyFilter: faults at the callee."""
 
 _modes = record({"mode": few("STRICT", "PERMISSIVE", "DISABLE", "UNSET")})
 peer_authentication: Made = st.one_of(

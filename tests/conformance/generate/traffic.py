@@ -178,8 +178,9 @@ _tls = record(
         "route": _tcp_route,
         "match": some(
             record(
-                {"sniHosts": distinct("ext.example.com", "api.example.com")},
-                port=few(443),
+                {"sniHosts": distinct("ext.example.com", "api.example.com", "deep.example.org")},
+                port=few(443, 9443),
+                destinationSubnets=few(["10.96.0.0/16"], ["240.1.1.1"]),
                 sourceLabels=labels,
                 gateways=_gateways,
                 sourceNamespace=few(*NAMESPACES),
@@ -188,6 +189,12 @@ _tls = record(
     }
 )
 
+_own_tls = record(
+    {
+        "route": _tcp_route,
+        "match": some(record({"sniHosts": few(["a.default.svc.cluster.local"])}, port=few(443))),
+    }
+)
 virtual_service: Made = st.one_of(
     record(
         {
@@ -198,15 +205,28 @@ virtual_service: Made = st.one_of(
         exportTo=export_to,
     ),
     record({"hosts": few(["*"]), "http": some(_http, 3), "gateways": distinct(*GATEWAYS)}),
-    record({"hosts": distinct("a", "b", "ext.example.com", most=1), "tcp": some(_tcp)}, gateways=_gateways),
-    record({"hosts": few(["ext.example.com", "api.example.com"]), "tls": some(_tls)}, gateways=_gateways),
+    record(
+        {"hosts": distinct("a", "b", "ext.example.com", most=2), "tcp": some(_tcp, 3)},
+        gateways=_gateways,
+        exportTo=export_to,
+    ),
+    record(
+        {"hosts": few(["ext.example.com", "api.example.com", "*.example.org"]), "tls": some(_tls)},
+        gateways=_gateways,
+    ),
+    record({"hosts": few(["a.default.svc.cluster.local"]), "tls": some(_own_tls)}, gateways=_gateways),
 )
 """The spec of a VirtualService."""
 
 delegated: Made = record({"http": some(st.builds(_rule, _matches, _answer))}, exportTo=export_to)
 """The spec of a VirtualService that others delegate to."""
 
-_cookie = record({"name": few("session")}, path=few("/"), ttl=few("0s", "30s"))
+_cookie = record(
+    {"name": few("session")},
+    path=few("/"),
+    ttl=few("0s", "30s"),
+    attributes=few([{"name": "SameSite", "value": "Lax"}, {"name": "Secure"}]),
+)
 _hash_key = one_key(
     httpHeaderName=header_names,
     httpCookie=_cookie,
@@ -216,7 +236,14 @@ _hash_key = one_key(
 _hash = st.builds(
     lambda key, ring: {**key, **ring},
     _hash_key,
-    few({}, {"ringHash": {"minimumRingSize": 4096}}, {"ringHash": {}}, {"maglev": {"tableSize": 65537}}),
+    few(
+        {},
+        {"ringHash": {"minimumRingSize": 4096}},
+        {"ringHash": {}},
+        {"maglev": {"tableSize": 65537}},
+        {"maglev": {}},
+        {"minimumRingSize": 128},
+    ),
 )
 _locality = st.one_of(
     record(
@@ -242,6 +269,7 @@ _balancer = st.one_of(
         warmup=_warmup,
     ),
     record({"simple": few("PASSTHROUGH")}),
+    record({"simple": few("UNSPECIFIED")}, warmupDurationSecs=few("30s")),
     record({"consistentHash": _hash}, localityLbSetting=_locality),
     record({"localityLbSetting": _locality}),
 )
@@ -260,7 +288,7 @@ _pool = filled(
         maxRetries=few(1, 5),
         idleTimeout=few("30s"),
         h2UpgradePolicy=few("DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"),
-        useClientProtocol=few(False),
+        useClientProtocol=st.booleans(),
         maxConcurrentStreams=few(10),
     ),
 )
@@ -283,6 +311,12 @@ _tls_settings = st.one_of(
     ),
     record({"mode": few("SIMPLE")}, sni=few("some.sni"), subjectAltNames=few(["ext.example.com"])),
     record({"mode": few("SIMPLE"), "insecureSkipVerify": few(True)}, sni=few("some.sni")),
+    record(
+        {"mode": few("SIMPLE", "MUTUAL"), "credentialName": few("client-cert")},
+        sni=few("some.sni"),
+        subjectAltNames=few(["ext.example.com", "api.example.com"]),
+    ),
+    record({"mode": few("MUTUAL"), "credentialName": few("client-cert"), "insecureSkipVerify": few(True)}),
 )
 _blocks = {
     "loadBalancer": _balancer,
@@ -300,6 +334,7 @@ _policy = filled(
         unique_by=lambda level: level["port"]["number"],
     ),
     retryBudget=_budget,
+    proxyProtocol=record(version=few("V1", "V2")),
 )
 _subset = record(
     {"name": few(*SUBSETS), "labels": few({"version": "v1"}, {"version": "v2"}, {"app": "a"})},

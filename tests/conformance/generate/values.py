@@ -13,7 +13,10 @@ NAMESPACES = ("default", "shop")
 ROOT = "istio-system"
 SERVICES = ("a", "b", "c")
 SUBSETS = ("v1", "v2")
-PORTS = {"http": 80, "http-web": 8000, "grpc": 7070, "tcp-db": 9000}
+PLACES = (*NAMESPACES, *NAMESPACES, ROOT)
+"""Namespaces of objects, the root now and then."""
+
+PORTS = {"http": 80, "http-web": 8000, "grpc": 7070, "tcp-db": 9000, "https": 443, "grpc-web": 8090}
 """The ports of Services by name; the target is the number, or the container port of that name."""
 
 OUTSIDE = ("ext.example.com", "api.example.com", "*.example.org")
@@ -59,9 +62,10 @@ def manifest(
 ) -> dict[str, Any]:
     """The manifest of an Istio object made `created` seconds after the start."""
     group = "security" if kind in ("PeerAuthentication", "AuthorizationPolicy") else "networking"
+    version = "v1alpha3" if kind == "EnvoyFilter" else "v1"
     minutes, seconds = divmod(created, 60)
     return {
-        "apiVersion": f"{group}.istio.io/v1",
+        "apiVersion": f"{group}.istio.io/{version}",
         "kind": kind,
         "metadata": {
             "name": name,
@@ -75,7 +79,7 @@ def manifest(
 
 durations = few("0.25s", "1s", "2.5s", "10s", "90s", "1h0m0s")
 percents = record({"value": few(0.1, 1, 12.5, 50, 99.99, 100)})
-export_to = few(["."], ["*"], ["shop"], [".", "istio-system"])
+export_to = few(["."], ["*"], ["shop"], [".", "istio-system"], ["default", "shop"])
 header_names = few("x-user", "x-group", "end-user", "cookie")
 labels = st.one_of(
     few(*({"app": name} for name in SERVICES)),

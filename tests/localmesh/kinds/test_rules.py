@@ -57,6 +57,10 @@ RULE = "{{rules: [{{{0}}}]}}"
             "Telemetry",
             "{metrics: [{overrides: [{match: {metric: ALL_METRICS}, tagOverrides: {a: {operation: REMOVE}}}]}]}",
         ),
+        (
+            "Telemetry",
+            "{metrics: [{overrides: [{tagOverrides: {a: {value: 'string(destination.port)'}}}]}]}",
+        ),
         ("PeerAuthentication", "{mtls: {mode: STRICT}}"),
     ],
 )
@@ -242,6 +246,33 @@ def test_what_istio_takes_is_admitted_without_a_word(answer, kind, spec):
             "Telemetry",
             "{metrics: [{overrides: [{tagOverrides: {a: {}}}]}]}",
             "metrics[0].overrides[0].tagOverrides[a].value: must be given",
+        ),
+        ("Telemetry", "{metrics: [{providers: [{name: otel}]}]}", "metrics[0].providers[0].name: the local"),
+        (
+            "Telemetry",
+            "{accessLogging: [{providers: [{name: otel}]}]}",
+            "accessLogging[0].providers[0].name: ",
+        ),
+        ("Telemetry", "{metrics: [{reportingInterval: 1s}]}", "metrics[0].reportingInterval: the local mesh"),
+        (
+            "Telemetry",
+            "{metrics: [{overrides: [{match: {customMetric: mine}, disabled: true}]}]}",
+            "metrics[0].overrides[0].match.customMetric: there is no metric istio_mine",
+        ),
+        (
+            "Telemetry",
+            "{metrics: [{overrides: [{tagOverrides: {a: {value: request.host + request.path}}}]}]}",
+            "metrics[0].overrides[0].tagOverrides[a].value: 'request.host + request.path' adds",
+        ),
+        (
+            "Telemetry",
+            "{metrics: [{overrides: [{tagOverrides: {a: {value: 'filter_state.downstream_peer.app'}}}]}]}",
+            "metrics[0].overrides[0].tagOverrides[a].value: downstream_peer is there",
+        ),
+        (
+            "Telemetry",
+            "{metrics: [{overrides: [{tagOverrides: {a: {value: 'string(1) == string(2)'}}}]}]}",
+            "metrics[0].overrides[0].tagOverrides[a].value: 'string(1) == string(2)' is no CEL expression",
         ),
     ],
 )

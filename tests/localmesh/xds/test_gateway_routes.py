@@ -69,6 +69,23 @@ def test_a_host_is_served_where_server_and_virtual_service_agree(build, served, 
     assert bool(host["routes"]) is (found != "*")
 
 
+def test_all_hosts_of_all_namespaces_say_it_all(build):
+    """What else stands beside "*/*" makes no host of its own."""
+    made = tables(
+        build, gateway(server(8080, "HTTP", "shop.test, '*/*'")), bound("rule", "'*'", to(name="rule"))
+    )
+    assert hosts(made["http.8080"]) == {"*:8080": (["*"], ["rule"])}
+
+
+def test_a_redirect_writes_no_port_that_the_scheme_has_anyway(build):
+    """The scheme of a server with TLS settings is https, also where they are no more than a redirect."""
+    rule = bound("rule", "shop.test", "http: [{redirect: {uri: /new, port: 443}}]")
+    for tls, written in ((REDIRECT, None), ("", 443)):
+        made = tables(build, gateway(server(8080, "HTTP", "shop.test", tls)), rule)
+        (host,) = made["http.8080"]["virtual_hosts"]
+        assert host["routes"][0]["redirect"].get("port_redirect") == written
+
+
 def test_a_table_without_hosts_answers_404(build):
     """It has one virtual host for everything, without a route."""
     made = tables(build, gateway(HTTP))

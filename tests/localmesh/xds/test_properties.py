@@ -155,7 +155,7 @@ def _covered(mesh: model.Mesh, service: str, subset: str) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_clusters_endpoints_and_domains_fit_together(build, data):
-    """Each EDS cluster has its endpoints, only ready pods are healthy in them, and no domain stands in two virtual hosts."""
+    """Each EDS cluster has its endpoints, of which ready pods alone are healthy; no domain is in two virtual hosts."""
     mesh = data.draw(meshes(build))
     ready = {workload.ip for workload in mesh.workloads if workload.ready}
     for proxy in _proxies(mesh):

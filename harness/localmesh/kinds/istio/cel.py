@@ -24,6 +24,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+_AS_STRING = re.compile(r"\s*string\s*\((.*)\)\s*", re.DOTALL)
 _RESERVED_NAMES = (
     "as break const continue else for function if import in let loop namespace package return var void while"
 )
@@ -51,6 +52,15 @@ def fault(expression: str) -> str | None:
     except _Broken as broken:
         return f"{expression!r} is no CEL expression that Envoy takes: {broken}"
     return None
+
+
+def printed(expression: str) -> str:
+    """`expression` without `string()` around the whole of it, for who prints the value anyway.
+
+    Istio's own filter has that function, Envoy's access loggers have not.
+    """
+    found = _AS_STRING.fullmatch(expression)
+    return found[1] if found and fault(found[1]) is None else expression
 
 
 def words(expression: str) -> frozenset[str]:

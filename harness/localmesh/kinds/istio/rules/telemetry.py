@@ -86,8 +86,10 @@ def _override_problems(override: MetricsOverride) -> Iterator[Problem]:
             yield field, "can be given with operation UPSERT only"
         elif tag.operation == "UPSERT" and not tag.value:
             yield field, "must be given with operation UPSERT"
-        elif tag.value and (why := cel.fault(tag.value) or _unreadable(tag.value)) is not None:
-            yield field, why
+        elif tag.value:
+            value = cel.printed(tag.value)
+            if (why := cel.fault(value) or _unreadable(value)) is not None:
+                yield field, why
 
 
 def _unreadable(expression: str) -> str | None:
