@@ -38,6 +38,7 @@ KINDS = frozenset(
     {"Service", "Pod", "Secret", "ConfigMap", "Node", "Deployment"}
     | {item.kind for item in RESOURCES if not item.builtin}
 )
+SCHEMAS = json.loads((Path(__file__).parent / "kinds" / "crds.json").read_text())
 PATCHES = {
     "merge": "application/merge-patch+json",
     "strategic": "application/strategic-merge-patch+json",
@@ -150,7 +151,7 @@ class Fuzz:
         self.mesh = mesh
         self.client = client
         self._chance = chance
-        self._mutations = Mutations(seeds(), chance)
+        self._mutations = Mutations(seeds(), SCHEMAS, chance)
         self.known = self.stored()
         self.accepted = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.localmesh.kinds.parse import Manifest
@@ -32,6 +32,7 @@ ODD: tuple[Any, ...] = (
     ),
     *("a\x00b", "a\nb", "a\tb", "\u202e", "é", "é" * 300, "x" * 300, "x" * 70_000, "A", "a_b", "-a", "a."),
     *("1.2.3.4", "::1", "::ffff:1.2.3.4", "fe80::1%eth0", "1.2.3.4/8", "10.0.0.0/33", "0.0.0.0", "0.0.0.0/0"),  # noqa: S104
+    *("eA==", "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="),
     *(
         "0",
         "80",
@@ -78,12 +79,21 @@ ODD: tuple[Any, ...] = (
 """Values that are often not what a field wants, and sometimes are just that."""
 
 _DEPTH = 60
+_TYPES: dict[str, Any] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "object": dict,
+}
 
 
 class Mutations:
     """Draws manifests: those of `seeds`, each with up to three things changed."""
 
-    def __init__(self, seeds: Sequence[Manifest], chance: random.Random) -> None:
+    def __init__(self, seeds: Sequence[Manifest], schemas: Mapping[str, Any], chance: random.Random) -> None:
+        """Args: schemas: by kind, what a spec made up at random follows."""
+        self._schemas = schemas
         self._seeds = seeds
         self._chance = chance
         self._by_key: dict[str, list[Any]] = {}
@@ -104,6 +114,8 @@ class Mutations:
         elif seed["kind"] != "Node":
             identity["namespace"] = chance.choice(("default", "default", "default", "other", "istio-system"))
         made = copy.deepcopy(seed)
+        if seed["kind"] in self._schemas and chance.random() < 0.3:
+            made["spec"] = {**made.get("spec", {}), **self._generated(self._schemas[seed["kind"]], "spec")}
         for _ in range(chance.choice((0, 0, 1, 1, 1, 2, 3))):
             self._change(made)
         kept = made["metadata"] if isinstance(made["metadata"], dict) else {}
@@ -114,6 +126,28 @@ class Mutations:
             "kind": seed["kind"],
             "metadata": {**free, **identity},
         }
+
+    def _generated(self, schema: Any, name: str, depth: int = 0) -> Any:
+        """A value of `schema` with a few of its fields; plain values are such as stand in fields of that `name`."""
+        chance = self._chance
+        if schema["type"] == "array":
+            return [
+                self._generated(schema["items"], name, depth + 1) for _ in range(chance.choice((1, 1, 2)))
+            ]
+        if "additionalProperties" in schema:
+            key = chance.choice(("app", "x", "8080", "http", "r1/*", "version"))
+            return {key: self._generated(schema["additionalProperties"], name, depth + 1)}
+        if fields := schema.get("properties"):
+            wanted = {
+                *schema.get("required", ()),
+                *chance.sample(sorted(fields), min(len(fields), 1 + (depth < 3))),
+            }
+            return {field: self._generated(fields[field], field, depth + 1) for field in sorted(wanted)}
+        if schema.get("enum"):
+            return chance.choice(schema["enum"])
+        known = [item for item in self._by_key.get(name, ()) if isinstance(item, _TYPES[schema["type"]])]
+        odd = [item for item in ODD if isinstance(item, _TYPES[schema["type"]])]
+        return copy.deepcopy(chance.choice(known if known and chance.random() < 0.5 else odd))
 
     def _change(self, made: Manifest) -> None:
         chance = self._chance
