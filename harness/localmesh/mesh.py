@@ -182,7 +182,7 @@ class LocalMesh:
         self._sleep(min((wait for wait in waits if wait is not None), default=None))
 
     def _settle(self) -> float | None:
-        """Lets the controllers take a step unless they have seen all that there is; gives the seconds until the next."""
+        """Lets the controllers take a step unless they have seen all there is; gives the seconds until the next."""
         now, seen = time.monotonic(), self._store.revision
         if seen != self._settled or now >= self._next_step:
             wait = controllers.reconcile(self._store, self._chance)
