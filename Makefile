@@ -21,7 +21,8 @@ run: install  ## the experiments on the local mesh: a table of verdicts and a re
 	@harness run experiments
 
 test: install check  ## every test
-	@pytest
+	@pytest -m "not e2e" -n 2
+	@pytest -m e2e
 
 check: install  ## lint, types, dependency direction
 	@ruff check . && ruff format --check . && mypy && lint-imports
