@@ -36,7 +36,8 @@ def judge(istiod: Istiod, case: Case) -> Outcome:
     """Both answers to `case`, compared."""
     _, refused = ours.admitted(case.manifests)
     left_out = [item for item in case.istio() if _name(item) in refused]
-    case = replace(case, manifests=_without(case, refused))
+    asked_for = tuple(asked for asked in case.proxies if f"Pod {asked.key}" not in refused)
+    case = replace(case, manifests=_without(case, refused), proxies=asked_for)
     try:
         theirs = istiod.translate(replace(case, mesh={**MESH, **case.mesh}), left_out)
     except IstiodError as error:

@@ -121,7 +121,9 @@ spec:
 
 def test_what_the_mesh_begins_with_is_replaced_when_it_is_given(tmp_path, store):
     """The object keeps its uid; one that the files give twice is refused all the same."""
-    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: default}\ndata: {a: VALUE}\n"
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: default}\ndata: {a: VALUE}\n"
+    )
     load(store, read([_file(tmp_path, text)]))
     before = store.get(CONFIG_MAPS, "default", "settings")
     load(store, read([_file(tmp_path, text.replace("VALUE", "other"))]))

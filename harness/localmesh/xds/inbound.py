@@ -30,7 +30,7 @@ from harness.localmesh.xds.model import AuthorizationPolicy, Resource, Service, 
 from harness.localmesh.xds.proto import duration
 from harness.localmesh.xds.retry import inbound_retry_policy
 from harness.localmesh.xds.server_tls import Entrance, entrances
-from harness.localmesh.xds.tcp import tcp_proxy
+from harness.localmesh.xds.tcp import decoded, tcp_proxy
 from harness.localmesh.xds.tls import server_socket
 from harness.localmesh.xds.view import View
 
@@ -157,11 +157,11 @@ def _tcp_filters(
         "max_early_data_bytes": _EARLY,
     }
     proxy = tcp_proxy(cluster, logs, cluster=cluster, **(waits if mutual_tls and logs else {}))
-    return [*authorization_filters(view, tcp=True), proxy]
+    return [*authorization_filters(view, tcp=True), *decoded(services[0][1], proxy)]
 
 
 def _faults(view: View, port: int) -> _Faults:
-    """The fault filters for a port: those of the root namespace, then of the workload's, each by priority and age.
+    """The fault filters for a port: by priority, then those of the root namespace first, then by age.
 
     What is inserted first later stands before what was inserted first earlier, as with Istio's patches.
     """

@@ -30,10 +30,13 @@ _FORWARD = "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig"
 def outbound_listeners(view: View) -> dict[str, Resource]:
     """The HTTP proxy of the workload's program, and where it reaches TCP Services, by name."""
     made = [_http_proxy(view)]
+    # A Service that it knows only as the destination of a route has no listener of its own, in istiod too.
+    called = {egress.port: {service.host for service in egress.services} for egress in view.egress}
     for service in view.services:
         for port in service.ports:
             given = None if port.is_http else view.given_port(service, port)
-            if given is not None:
+            egress = view.scope.egress_for(port.number)
+            if given is not None and egress is not None and service.host in called[egress.port]:
                 made.append(_tcp_listener(view, service, port, given))
     return {item["name"]: item for item in made}
 

@@ -210,12 +210,16 @@ def _with_ports(service: Service, ports: frozenset[int]) -> Service | None:
 
 
 def _led_to(rule: VirtualService, namespace: str) -> dict[str, frozenset[int]]:
-    """The hosts that routes for callers of `namespace` lead to, with the ports named; 0 where none is."""
+    """The hosts that routes for callers of `namespace` lead to, with the ports named; 0 where none is.
+
+    istiod looks at HTTP routes only for whether they are for that namespace; there one match for another namespace
+    weighs more than one for any (istio/istio `pilot/pkg/model/virtualservice.go`).
+    """
     found: dict[str, frozenset[int]] = {}
     routes: tuple[HttpRoute | TcpRoute | TlsRoute, ...] = (*rule.spec.http, *rule.spec.tcp, *rule.spec.tls)
     for route in routes:
-        wanted = [match.source_namespace for match in route.match]
-        if wanted and all(item not in ("", namespace) for item in wanted):
+        wanted = {match.source_namespace for match in route.match} if isinstance(route, HttpRoute) else set()
+        if namespace not in wanted and wanted - {""}:
             continue
         destinations = [item.destination for item in route.route]
         if isinstance(route, HttpRoute):

@@ -45,11 +45,11 @@ _TLS_MODE = "security.istio.io/tlsMode"
 _LOCALITY = "istio-locality"
 
 _PROTOCOLS = {
-    **{name: name for name in ("http", "http2", "grpc", "grpc-web", "tcp", "https", "tls")},
-    **dict.fromkeys(("mongo", "mysql", "redis"), "tcp"),
+    **{name: name for name in ("http", "http2", "grpc", "grpc-web", "tcp", "https", "tls", "mongo")},
+    **dict.fromkeys(("mysql", "redis"), "tcp"),
 }
-"""What istiod makes of a protocol's name; databases are plain TCP, as their filters are off by default (istio/istio
-`pkg/config/protocol/instance.go`)."""
+"""What istiod makes of a protocol's name; MySQL and Redis are plain TCP, as their filters are off by default
+(istio/istio `pkg/config/protocol/instance.go`, `pilot/pkg/features/xds.go`)."""
 _OF_KUBERNETES = {"kubernetes.io/h2c": "http2", "kubernetes.io/ws": "http", "kubernetes.io/wss": "https"}
 _WELL_KNOWN = frozenset({25, 53, 3306, 27017})
 """Ports where the server speaks first: never HTTP unless it is said."""

@@ -68,7 +68,7 @@ def service_chains(view: View, service: Service, port: ServicePort) -> list[Chai
     rule = view.destination_rule(service)
     number = service.ports[0].number if len(service.ports) == 1 else port.number
     cluster = names.outbound_cluster(number, "", service.host)
-    return [*chains, Chain((_to_cluster(view, cluster, rule, ""),))]
+    return [*chains, Chain(decoded(port, _to_cluster(view, cluster, rule, "")))]
 
 
 def reached(chains: Iterable[Chain], addresses: Sequence[str]) -> list[Chain]:
@@ -104,7 +104,7 @@ def _tcp_chains(view: View, port: ServicePort, rules: Iterable[VirtualService]) 
         for route in rule.spec.tcp:
             matching = [match for match in route.match if applies(match, view, port.number, {MESH})]
             general = any(not match.destination_subnets for match in matching)
-            filters = (to_destinations(view, rule, route.route, port.number),)
+            filters = decoded(port, to_destinations(view, rule, route.route, port.number))
             if not route.match or general:
                 return [*chains, Chain(filters, config=_config(rule))]
             subnets = [subnet for match in matching for subnet in match.destination_subnets]
@@ -186,6 +186,18 @@ def _by_source(rule: Rule, subset: str) -> bool:
     balancers = [item.load_balancer for item in (*policies, rule.spec.traffic_policy) if item]
     own = next((item for item in balancers if item), None)
     return bool(own and own.consistent_hash and own.consistent_hash.use_source_ip)
+
+
+def decoded(port: ServicePort, proxy: Resource) -> tuple[Resource, ...]:
+    """The filters of `port` that end with the TCP `proxy`: what MongoDB's clients say is counted before it."""
+    if port.protocol != "mongo":
+        return (proxy,)
+    codec = extension(
+        "envoy.filters.network.mongo_proxy",
+        "envoy.extensions.filters.network.mongo_proxy.v3.MongoProxy",
+        stat_prefix=proxy["typed_config"]["stat_prefix"],
+    )
+    return codec, proxy
 
 
 def tcp_proxy(stat_prefix: str, logs: Sequence[Resource], **settings: object) -> Resource:

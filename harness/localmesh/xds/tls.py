@@ -104,7 +104,9 @@ def with_proxy_protocol(sockets: Resource, protocol: ProxyProtocol | None) -> Re
             for item in sockets["transport_socket_matches"]
         ]
         return {"transport_socket_matches": matches}
-    return {"transport_socket": _announcing(sockets.get("transport_socket") or _plain(), protocol)}
+    # The name that istiod has here; what it is says the type.
+    socket = sockets.get("transport_socket") or {**_plain(), "name": "raw_buffer"}
+    return {"transport_socket": _announcing(socket, protocol)}
 
 
 def _announcing(socket: Resource, protocol: ProxyProtocol) -> Resource:

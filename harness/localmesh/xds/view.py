@@ -237,7 +237,7 @@ class View:
 
     @cached_property
     def envoy_filters(self) -> tuple[EnvoyFilter, ...]:
-        """Those for its workload: of the root namespace, then of its own, each by priority and age."""
+        """Those for its workload, by priority, then those of the root namespace first, then by age."""
         labels = self.workload.labels
         fitting = [
             item
@@ -245,7 +245,7 @@ class View:
             if item.namespace in (ROOT_NAMESPACE, self.namespace)
             and item.spec.workload_selector.labels.items() <= labels.items()
         ]
-        return tuple(sorted(fitting, key=lambda item: (item.namespace != ROOT_NAMESPACE, item.spec.priority)))
+        return tuple(sorted(fitting, key=lambda item: (item.spec.priority, item.namespace != ROOT_NAMESPACE)))
 
     def _applying(self, policies: Sequence[P]) -> list[P]:
         """Of `policies` those of the root and of its own namespace whose selector fits its workload."""

@@ -111,7 +111,7 @@ def test_the_proxy_protocol_wraps_every_socket(seen):
     assert {item["transport_socket"]["name"] for item in auto["transport_socket_matches"]} == {kind}
     plain = clusters(seen(rule("{proxyProtocol: {version: V1}, tls: {mode: DISABLE}}")))[PLAIN]
     inner = plain["transport_socket"]["typed_config"]["transport_socket"]["name"]
-    assert (plain["transport_socket"]["name"], inner) == (kind, "envoy.transport_sockets.raw_buffer")
+    assert (plain["transport_socket"]["name"], inner) == (kind, "raw_buffer")
 
 
 def test_the_names_of_a_service_entry_must_be_in_the_certificate(seen):
