@@ -40,14 +40,17 @@ def read(paths: Iterable[Path]) -> tuple[Document, ...]:
 def load(store: Store, documents: Sequence[Document]) -> None:
     """Creates every object; namespaces first, the others in the order in which they are written.
 
+    What the mesh begins with, its settings in the ConfigMap `istio` above all, is replaced when it is given.
+
     Raises:
         MeshError: the mesh refuses one, with its place and the reason.
     """
+    given: set[str] = set()
     for document in sorted(documents, key=lambda item: item.manifest["kind"] != NAMESPACES.kind):
-        _create(store, document)
+        given.add(_put(store, document, given)["metadata"]["uid"])
 
 
-def _create(store: Store, document: Document) -> None:
+def _put(store: Store, document: Document, given: set[str]) -> Manifest:
     manifest = document.manifest
     resource = by_kind(manifest["apiVersion"], manifest["kind"])
     if resource is None or resource.derived:
@@ -59,8 +62,13 @@ def _create(store: Store, document: Document) -> None:
     if resource.namespaced:
         metadata = {"namespace": "default", **(manifest.get("metadata") or {})}
         manifest = {**manifest, "metadata": metadata}
+    wanted = {**manifest, "apiVersion": resource.api_version}
+    metadata = wanted.get("metadata") or {}
+    there = store.find(resource, metadata.get("namespace", ""), metadata.get("name", ""))
     try:
-        store.create(resource, {**manifest, "apiVersion": resource.api_version})
+        if there is not None and there["metadata"]["uid"] not in given:
+            return store.replace(resource, wanted)
+        return store.create(resource, wanted)
     except Refused as refused:
         raise MeshError(f"{document.place}: {refused.message}") from None
 

@@ -27,7 +27,7 @@ from harness.localmesh.process import Process
 from harness.localmesh.sandbox import Sandbox
 from harness.localmesh.world import workload
 from harness.localmesh.xds.bootstrap import Stats
-from harness.localmesh.xds.model import MeshConfig, Proxy, Resource
+from harness.localmesh.xds.model import Locality, MeshConfig, Proxy, Resource
 
 _LAST_WORDS = (
     0.25  # for what the programs have said last to pass through the proxy; kubelet takes up to a second
@@ -124,6 +124,13 @@ class PodRun:
         """Gives the Envoy these secrets."""
         if self.proxy is not None and self.proxy.secrets is not secrets:
             self._sandbox.proxy = replace(self.proxy, secrets=secrets)
+
+    def describe(self, labels: Mapping[str, str], where: Locality) -> None:
+        """Notes the labels of the pod and the locality of its node; both may change while it runs."""
+        proxy = self.proxy
+        if proxy is not None and (proxy.workload.labels != labels or proxy.workload.locality != where):
+            known = replace(proxy.workload, labels=labels, locality=where)
+            self._sandbox.proxy = replace(proxy, workload=known)
 
     def pidfds(self) -> Iterator[int]:
         """A handle for each process that runs."""

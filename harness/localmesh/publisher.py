@@ -40,10 +40,11 @@ class Publisher:
     def push(self, proxies: tuple[Proxy, ...]) -> None:
         """Pushes what has changed since the last push and is due; `proxies` are all Envoys there are."""
         due = self._due_mesh()
-        new = (
-            proxies if due is not self._pushed else [proxy for proxy in proxies if proxy not in self._proxies]
-        )
-        gone = {proxy.node for proxy in self._proxies} - {proxy.node for proxy in proxies}
+        if due is self._pushed and proxies == self._proxies:
+            return
+        known = {proxy.node: proxy for proxy in self._proxies}
+        new = [proxy for proxy in proxies if due is not self._pushed or known.get(proxy.node) != proxy]
+        gone = known.keys() - {proxy.node for proxy in proxies}
         self._pushed, self._proxies = due, proxies
         if new or gone:
             views = Views(due, self._memo)

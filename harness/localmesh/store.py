@@ -86,11 +86,15 @@ class Store:
         Raises:
             Refused: 404 when it does not exist.
         """
-        with self._lock:
-            found = self._state.find(resource, namespace, name)
+        found = self.find(resource, namespace, name)
         if found is None:
             raise status.not_found(resource, name)
         return found
+
+    def find(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
+        """The object, or None when it does not exist."""
+        with self._lock:
+            return self._state.find(resource, namespace, name)
 
     def list(
         self, resource: Resource, namespace: str = "", where: Predicate | None = None

@@ -6,6 +6,7 @@ An object that has not changed stays the very same value, so that the translatio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import is_
 from typing import Any, TypeVar
 
 from harness.localmesh.addresses import app_address
@@ -126,7 +127,7 @@ class World:
         for source in sources:
             uid = source[0]["metadata"]["uid"]
             known = before.get(uid)
-            if known is None or not all(map(_same, known[0], source)):
+            if known is None or not all(map(is_, known[0], source)):
                 value = read(*source)
                 known = (source, known[1] if known is not None and known[1] == value else value)
             now[uid] = known
@@ -136,13 +137,9 @@ class World:
     def _kept(self, kind: str, made: tuple[V, ...]) -> tuple[V, ...]:
         """`made`, or the tuple of the last time when that holds the very same values."""
         before = self._lists.get(kind, ())
-        if len(before) != len(made) or not all(map(_same, before, made)):
+        if len(before) != len(made) or not all(map(is_, before, made)):
             self._lists[kind] = before = made
         return before
-
-
-def _same(one: object, other: object) -> bool:
-    return one is other
 
 
 def config(manifest: Manifest) -> model.MeshConfig:

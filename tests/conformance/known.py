@@ -26,6 +26,10 @@ KNOWN: tuple[Known, ...] = (
         "tracing, which nobody asks for: without a provider neither does anything",
     ),
     Known(
+        re.compile(r"(listeners|inbound)/.*\.typed_config\.(upstream_connect_mode|max_early_data_bytes)"),
+        "a connection under mTLS reaches the program after the handshake, so that its metrics know the caller",
+    ),
+    Known(
         re.compile(r"listeners/http_proxy\..*\.typed_config\.stat_prefix"),
         "istiod's explicit proxy listens on 127.0.0.1, ours on the pod's address",
     ),

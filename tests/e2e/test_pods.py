@@ -9,7 +9,6 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -20,30 +19,15 @@ from kubernetes import client, config
 from support import eventually
 
 from harness.localmesh.ca import Authority
+from harness.localmesh.launch import launch
 
 pytestmark = pytest.mark.e2e
-LIFETIME = 3.0
-
-# A mesh whose certificates live for seconds; `harness up` has no such setting.
-MESH = """
-import signal, sys
-from pathlib import Path
-from harness.localmesh.launch import claimed
-from harness.localmesh.mesh import LocalMesh
-
-folder = Path(sys.argv[1])
-with claimed(folder):
-    mesh = LocalMesh(folder, lambda text: None, lifetime=float(sys.argv[3]))
-    signal.signal(signal.SIGTERM, lambda *_: mesh.stop())
-    try:
-        mesh.up([Path(sys.argv[2])])
-        print("READY", flush=True)
-        mesh.run()
-    finally:
-        mesh.down()
-"""
-
 MANIFESTS = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: "defaultConfig: {proxyMetadata: {SECRET_TTL: 3s}}"}
+---
 apiVersion: v1
 kind: Service
 metadata: {name: web}
@@ -78,16 +62,11 @@ spec:
 
 @pytest.fixture(scope="module")
 def mesh(short):
-    """A mesh with a client and two pods of web; the path of its kubeconfig."""
-    manifests, folder = short / "web.yaml", short / "pods"
+    """A mesh with a client and two pods of web, whose certificates live for 3 s; the path of its kubeconfig."""
+    manifests = short / "web.yaml"
     manifests.write_text(MANIFESTS)
-    argv = [sys.executable, "-P", "-c", MESH, str(folder), str(manifests), str(LIFETIME)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            assert child.stdout.readline() == "READY\n"
-            yield folder / "kubeconfig"
-        finally:
-            child.terminate()
+    with launch([manifests], print, short / "pods") as addresses:
+        yield addresses.kubeconfig
 
 
 @pytest.fixture(scope="module")
@@ -300,12 +279,19 @@ def failing(kubectl):
     kubectl("delete", "deployment", *names)
 
 
+def one(core, label):
+    """The pod with that label, once there is one."""
+    found = core.list_namespaced_pod("default", label_selector=label).items
+    assert len(found) == 1
+    return found[0]
+
+
 def test_a_program_that_fails_its_liveness_probe_is_restarted(failing, core, kubectl):
     """With a count, the last state, and events that say why."""
     label = failing("livenessProbe")
 
     def restarted():
-        (pod,) = core.list_namespaced_pod("default", label_selector=label).items
+        pod = one(core, label)
         return next((item for item in pod.status.container_statuses or () if item.restart_count), None)
 
     assert eventually(restarted).last_state.terminated.reason in ("Completed", "Error")
@@ -320,7 +306,7 @@ def test_a_program_that_fails_its_readiness_probe_runs_and_gets_no_traffic(faili
     label = failing("readinessProbe")
 
     def unready():
-        (pod,) = core.list_namespaced_pod("default", label_selector=label).items
+        pod = one(core, label)
         states = {item.name: item for item in pod.status.container_statuses or ()}
         assert "istio-proxy" in states
         assert states["istio-proxy"].ready

@@ -13,12 +13,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from papermesh import VILLAGE, PaperMesh
 
 from harness.localmesh.api.resources import RESOURCES
 from harness.localmesh.errors import Refused
+from harness.localmesh.kinds.istio.meshconfig import MeshConfig
+from harness.localmesh.world import config
 
 HERE = Path(__file__).parent
 SCHEMAS = json.loads((HERE / "kinds" / "crds.json").read_text())
@@ -271,3 +274,69 @@ INEFFECTIVE: dict[str, dict[str, str]] = {
 def test_every_field_that_is_taken_has_an_effect(kind):
     """Something in the configuration of some proxy depends on it, but for the few that have a reason not to."""
     assert findings(kind) == INEFFECTIVE.get(kind, {}).keys()
+
+
+SETTINGS: dict[str, tuple[Any, ...]] = {
+    "outboundTrafficPolicy.mode": ("REGISTRY_ONLY",),
+    "enableAutoMtls": (False,),
+    "connectTimeout": ("3s",),
+    "accessLogFile": ("/dev/stdout",),
+    "accessLogEncoding": ("JSON",),
+    "localityLbSetting.enabled": (False,),
+    "defaultConfig.proxyStatsMatcher.inclusionPrefixes": (["x"],),
+    "defaultConfig.proxyStatsMatcher.inclusionSuffixes": (["x"],),
+    "defaultConfig.proxyStatsMatcher.inclusionRegexps": (["x"],),
+    "defaultConfig.terminationDrainDuration": ("9s",),
+    "defaultConfig.proxyMetadata.SECRET_TTL": ("9s",),
+    "defaultConfig.proxyMetadata.SECRET_GRACE_PERIOD_RATIO": ("0.3",),
+}
+"""The mesh-wide settings, each with a value that is not the default."""
+
+REPEATED = frozenset(
+    {
+        "defaultConfig.holdApplicationUntilProxyStarts",
+        "defaultConfig.discoveryAddress",
+        "defaultProviders.metrics",
+        "enablePrometheusMerge",
+        "trustDomain",
+        "rootNamespace",
+        "ingressControllerMode",
+    }
+)
+"""The settings that Istio's charts write and that say how the local mesh is anyway."""
+
+
+def _settings(kind: Any, place: str = "") -> Iterator[str]:
+    """The fields of a struct and of those inside it, by path."""
+    for field in msgspec.structs.fields(kind):
+        parts = [field.type, *getattr(field.type, "__args__", ())]
+        inner = next(
+            (part for part in parts if isinstance(part, type) and issubclass(part, msgspec.Struct)), None
+        )
+        path = f"{place}{field.encode_name}"
+        yield from _settings(inner, f"{path}.") if inner is not None else [path]
+
+
+def _config(path: str, value: Any) -> Any:
+    """What the translation is told when that one setting is given."""
+    made = value
+    for step in reversed(path.split(".")):
+        made = {step: made}
+    metadata = {"name": "istio", "namespace": "istio-system"}
+    return config({"metadata": metadata, "data": {"mesh": json.dumps(made)}})
+
+
+def test_every_mesh_wide_setting_is_read():
+    """Each differs from the default once it is set, or only repeats how the local mesh is."""
+    assert {*_settings(MeshConfig)} == SETTINGS.keys() | REPEATED
+    default = config({"metadata": {"name": "istio", "namespace": "istio-system"}})
+    for path, values in SETTINGS.items():
+        assert _config(path, *values) != default, path
+
+
+@pytest.mark.parametrize("path", sorted(REPEATED))
+def test_a_setting_that_the_mesh_does_not_have_can_only_say_how_it_is(path):
+    """Any other value is refused."""
+    for value in ("other", ["other"]):
+        with pytest.raises(Refused):
+            _config(path, value)

@@ -6,7 +6,7 @@ import pytest
 
 from harness.localmesh.addresses import claim
 from harness.localmesh.admission import guarded_store
-from harness.localmesh.api.resources import NAMESPACES, SERVICES, by_kind
+from harness.localmesh.api.resources import CONFIG_MAPS, NAMESPACES, SERVICES, by_kind
 from harness.localmesh.errors import MeshError
 from harness.localmesh.genesis import objects
 from harness.localmesh.manifests import load, read
@@ -117,3 +117,18 @@ spec:
 """
     with pytest.raises(MeshError, match=r"postgres:16.*harness/service"):
         load(store, read([_file(tmp_path, text)]))
+
+
+def test_what_the_mesh_begins_with_is_replaced_when_it_is_given(tmp_path, store):
+    """The object keeps its uid; one that the files give twice is refused all the same."""
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: default}\ndata: {a: VALUE}\n"
+    )
+    load(store, read([_file(tmp_path, text)]))
+    before = store.get(CONFIG_MAPS, "default", "settings")
+    load(store, read([_file(tmp_path, text.replace("VALUE", "other"))]))
+    after = store.get(CONFIG_MAPS, "default", "settings")
+    assert after["data"] == {"a": "other"}
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    with pytest.raises(MeshError, match="already exists"):
+        load(store, read([_file(tmp_path, f"{text}---\n{text}")]))

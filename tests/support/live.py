@@ -32,6 +32,8 @@ def service(
     """A ServiceAccount, a Service and a Deployment for each version of the project's general stand-in.
 
     Args:
+        name: of all of them, and the label `app`.
+        versions: one Deployment each, with the label `version`; v1 if there are none.
         ports: for each name of a port of the Service its number, and where its pods listen.
         settings: annotations of the pods, as a YAML mapping.
     """
@@ -87,7 +89,7 @@ class Caller:
     def code(self, url: str, **headers: str) -> int:
         """The status of the answer to GET; 0 where the connection ends without one."""
         try:
-            return self.get(url, **headers).status_code
+            return self.get(url, TIMEOUT, **headers).status_code
         except httpx.TransportError:
             return 0
 
@@ -97,7 +99,7 @@ class Caller:
 
     def versions(self, url: str, times: int, **headers: str) -> Counter[str]:
         """How often each version of the general stand-in answered; a status stands for an answer of Envoy's own."""
-        answers = [self.get(url, **headers) for _ in range(times)]
+        answers = [self.get(url, TIMEOUT, **headers) for _ in range(times)]
         return Counter(
             answer.json()["version"] if _is_json(answer) else str(answer.status_code) for answer in answers
         )
@@ -196,6 +198,20 @@ class LiveMesh:
         lines = self.kubectl("-n", namespace, "logs", pod, "-c", container).splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
+    def admin(self, pod: Mapping[str, Any], path: str) -> Any:
+        """What the admin interface of a pod's Envoy says, as JSON."""
+        for bootstrap in self.addresses.kubeconfig.parent.glob("pods/*/bootstrap.json"):
+            if f"~{pod['status']['podIP']}~" in json.loads(bootstrap.read_text())["node"]["id"]:
+                socket = httpx.HTTPTransport(uds=str(bootstrap.with_name("admin.sock")))
+                with httpx.Client(transport=socket) as client:
+                    return client.get(f"http://envoy{path}").json()
+        raise AssertionError(f"no Envoy for {pod['metadata']['name']}")
+
+    def serial(self, pod: Mapping[str, Any]) -> str:
+        """The serial number of the certificate by which a pod's Envoy proves who it is."""
+        held = self.admin(pod, "/certs")["certificates"]
+        return next(str(item["cert_chain"][0]["serial_number"]) for item in held if item["cert_chain"])
+
     def total(self, promql: str) -> float:
         """The sum of what Prometheus answers, 0 for nothing."""
         return sum(float(item["value"][1]) for item in query(self.addresses, promql))
@@ -232,7 +248,7 @@ def steadily(condition: Callable[[], Any], times: int = 3) -> None:
 
 
 def _is_json(answer: httpx.Response) -> bool:
-    return answer.headers.get("content-type", "").startswith("application/json")
+    return str(answer.headers.get("content-type", "")).startswith("application/json")
 
 
 def _dashed(headers: dict[str, str]) -> dict[str, str]:

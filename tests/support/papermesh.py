@@ -16,7 +16,7 @@ from harness.localmesh.store import Store
 from harness.localmesh.world import World, workload
 from harness.localmesh.xds.memo import Memo
 from harness.localmesh.xds.model import Proxy, Snapshot
-from harness.localmesh.xds.snapshot import translated
+from harness.localmesh.xds.snapshot import snapshot, translated
 from harness.localmesh.xds.view import Views
 
 VILLAGE = Path(__file__).with_name("village.yaml").read_text()
@@ -95,10 +95,11 @@ class PaperMesh:
     def snapshots(self) -> dict[str, Snapshot]:
         """What each Envoy is told, by "namespace/pod"; what has not changed since the last time is remembered."""
         views = Views(self._world.mesh(), self._memo)
-        return {
-            f"{proxy.workload.namespace}/{proxy.workload.name}": translated(views.of(proxy))
-            for proxy in self.proxies()
-        }
+        return {_name(proxy): translated(views.of(proxy)) for proxy in self.proxies()}
+
+    def fresh_snapshots(self) -> dict[str, Snapshot]:
+        """As `snapshots`, but each Envoy's is worked out anew from the stored objects, and shares nothing."""
+        return {_name(proxy): snapshot(World(self.store).mesh(), proxy) for proxy in self.proxies()}
 
     def _entry(self, pod: Manifest) -> str:
         metadata = pod["metadata"]
@@ -107,3 +108,7 @@ class PaperMesh:
             if selector and selector.items() <= metadata.get("labels", {}).items():
                 return str(service["spec"]["clusterIP"])
         return str(pod["status"]["podIP"])
+
+
+def _name(proxy: Proxy) -> str:
+    return f"{proxy.workload.namespace}/{proxy.workload.name}"

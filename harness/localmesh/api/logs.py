@@ -60,7 +60,8 @@ class Log:
                 log = self._read(access)
             except Refused:
                 return  # the pod is gone, and its log with it
-            frame, seen = log[seen:], len(log)
+            # Shorter than before: it was emptied for its size, and what is there is new.
+            frame, seen = log[seen if len(log) >= seen else 0 :], len(log)
             if ended and not frame:
                 return
             if not frame:

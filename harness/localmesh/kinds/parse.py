@@ -59,7 +59,8 @@ def parse(
 def unprintable(value: Any, path: str, *, allowed: str = "") -> Iterator[str]:
     """The paths below `path` of strings (and keys) with control characters other than those `allowed`."""
     if isinstance(value, str):
-        if any(ord(sign) < 32 and sign not in allowed for sign in value):
+        # Nearly every string of a manifest is printable, which is known fast.
+        if not value.isprintable() and any(ord(sign) < 32 and sign not in allowed for sign in value):
             yield path
     elif isinstance(value, dict):
         for key, item in value.items():

@@ -48,6 +48,12 @@ def mode(policies: Sequence[Policy], namespace: str, labels: Mapping[str, str], 
     return inherited
 
 
+def disables(policy: Policy) -> bool:
+    """Whether mTLS is disabled for anything by this policy."""
+    levels = [level.mode for level in policy.spec.port_level_mtls.values()]
+    return "DISABLE" in (_mode(policy), *levels)
+
+
 def _selector(policy: Policy) -> Mapping[str, str]:
     return policy.spec.selector.match_labels if policy.spec.selector else {}
 

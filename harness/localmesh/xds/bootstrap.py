@@ -31,6 +31,9 @@ _TAGS = {
     "tcp_prefix": r"^tcp\.((.*?)\.)\w+?$",
     "response_code": r"_rq(_(\d{3}))$",
     "response_code_class": r"_rq(_(\dxx))$",
+    "authz_enforce_result": r"rbac(\.(allowed|denied))",
+    "authz_dry_run_action": r"(\.istio_dry_run_(allow|deny)_)",
+    "authz_dry_run_result": r"(\.shadow_(allowed|denied))",
 }
 
 # What Istio always keeps (istio/istio `pkg/bootstrap/config.go`).

@@ -91,10 +91,13 @@ def _identities(service: Service, *by_port: Sequence[Endpoint]) -> frozenset[str
 
 
 def _mtls_mode(view: View, service: Service) -> str:
-    """The mode that auto mTLS goes by: that of the Service's namespace; "" where there is no auto mTLS."""
+    """The mode that auto mTLS goes by: that of the Service's namespace; "" where there is no auto mTLS.
+
+    To callers STRICT is as PERMISSIVE, so that going from one to the other changes no cluster.
+    """
     if service.external or not view.config.auto_mtls:
         return ""
-    return view.namespace_mtls_mode(service.namespace) or "PERMISSIVE"
+    return "DISABLE" if view.namespace_mtls_mode(service.namespace) == "DISABLE" else "PERMISSIVE"
 
 
 def _wants_endpoints(service: Service, rule: Rule | None) -> bool:

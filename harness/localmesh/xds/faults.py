@@ -1,7 +1,7 @@
 """Faults of a VirtualService, which the caller's proxy makes before the router sees the request.
 
 Source: istio/istio `pilot/pkg/networking/core/route/route.go` (TranslateFault). An abort without a percentage strikes
-never, which is Envoy's default.
+never, which is Envoy's default; one without a status is none, as in istiod, which logs a warning.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _GRPC = (
 """The gRPC statuses, each at the place of its number."""
 
 
-def http_fault(fault: Fault) -> Resource:
-    """The fault filter's configuration for one route."""
+def http_fault(fault: Fault) -> Resource | None:
+    """The fault filter's configuration for one route; None when there is nothing that it could do."""
     fields: Resource = {}
     if fault.delay is not None:
         fields["delay"] = _delay(fault.delay)
-    if fault.abort is not None:
+    if fault.abort is not None and (fault.abort.http_status, fault.abort.grpc_status) != (None, None):
         fields["abort"] = _abort(fault.abort)
-    return typed("envoy.extensions.filters.http.fault.v3.HTTPFault", **fields)
+    return typed("envoy.extensions.filters.http.fault.v3.HTTPFault", **fields) if fields else None
 
 
 def _delay(delay: Delay) -> Resource:

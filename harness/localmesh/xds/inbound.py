@@ -2,7 +2,8 @@
 
 Istio redirects all ports to one listener (15006) that chooses by the destination port; without iptables each port has
 its own listener, at the pod's address, with the same chains. A port of undeclared protocol is HTTP here, where Istio
-would look at the first bytes; a port that neither a Service nor the pod declares does not exist.
+would look at the first bytes; a TCP port under mTLS connects to the program when the handshake is over, so that its
+metrics know the caller from the beginning; a port that neither a Service nor the pod declares does not exist.
 Source: istio/istio `listener_inbound.go`, `pilot/pkg/security/authn/policy_applier.go`.
 """
 
@@ -32,6 +33,8 @@ from harness.localmesh.xds.server_tls import Entrance, entrances
 from harness.localmesh.xds.tcp import decoded, tcp_proxy
 from harness.localmesh.xds.tls import server_socket
 from harness.localmesh.xds.view import View
+
+_EARLY = 65_536  # bytes kept of a connection whose program is not reached yet; Envoy wants a number
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,12 @@ def _tcp_filters(
 ) -> list[Resource]:
     cluster = names.inbound_cluster(port)
     logs = connection_logs(view, "SERVER", mutual_tls=mutual_tls, service=services[0][0])
-    proxy = tcp_proxy(cluster, logs, cluster=cluster)
+    # Else the program would be reached, and that be counted, before the certificate has said who calls.
+    waits: Resource = {
+        "upstream_connect_mode": "ON_DOWNSTREAM_TLS_HANDSHAKE",
+        "max_early_data_bytes": _EARLY,
+    }
+    proxy = tcp_proxy(cluster, logs, cluster=cluster, **(waits if mutual_tls and logs else {}))
     return [*authorization_filters(view, tcp=True), *decoded(services[0][1], proxy)]
 
 

@@ -27,7 +27,7 @@ class Memo:
 
     def __call__(self, make: Callable[..., T], *arguments: Any) -> T:
         """`make(*arguments)`, or what it was for the same arguments; nobody may change the result."""
-        key = (make, *[item if isinstance(item, _BY_VALUE) else (id(item),) for item in arguments])
+        key = (make, *[item if type(item) in _BY_VALUE else (id(item),) for item in arguments])
         if self._asking:
             self._asking[-1].append(key)
         known = self._now.get(key)
@@ -64,4 +64,4 @@ class Memo:
 _Known = tuple[tuple[Any, ...], Any, list[Any]]
 """Arguments, the result, and what was asked for while it was made."""
 
-_BY_VALUE = (str, int, float, bool, type(None), frozenset)
+_BY_VALUE = frozenset({str, int, float, bool, type(None), frozenset})

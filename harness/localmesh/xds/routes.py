@@ -135,8 +135,8 @@ def _route(
 
 def _filters(http: HttpRoute) -> Resource:
     filters: Resource = {}
-    if http.fault is not None:
-        filters[faults.FILTER] = faults.http_fault(http.fault)
+    if http.fault is not None and (fault := faults.http_fault(http.fault)) is not None:
+        filters[faults.FILTER] = fault
     if http.cors_policy is not None:
         filters[cors.FILTER] = cors.cors_policy(http.cors_policy)
     return filters

@@ -13,6 +13,7 @@ import msgspec
 
 from harness.localmesh.kinds import istio
 from harness.localmesh.xds.hosts import fqdn, most_specific
+from harness.localmesh.xds.memo import Memo
 from harness.localmesh.xds.model import ROOT_NAMESPACE, DestinationRule, Service
 
 _PRIVATE = frozenset({"."})
@@ -48,7 +49,7 @@ class _Place:
 
     by_host: dict[str, list[Rule]] = field(default_factory=dict)
 
-    def add(self, rule: Rule) -> None:
+    def add(self, memo: Memo, rule: Rule) -> None:
         known = self.by_host.setdefault(rule.spec.host, [])
         apart = True
         for index, existing in enumerate(known):
@@ -66,12 +67,18 @@ class _Place:
                 continue
             if existing.selector == rule.selector:
                 apart = False
-            known[index] = _merged(existing, rule)
+            known[index] = memo(_merged, existing, rule)
         if apart:
             known.append(rule)
 
     def find(self, host: str) -> list[Rule]:
         return most_specific(host, self.by_host) or []
+
+
+def _resolved(item: DestinationRule) -> Rule:
+    to = _PRIVATE if item.spec.workload_selector is not None else frozenset(item.spec.export_to)
+    spec = msgspec.structs.replace(item.spec, host=fqdn(item.spec.host, item.namespace))
+    return Rule(item.name, item.namespace, spec, to)
 
 
 def _merged(first: Rule, second: Rule) -> Rule:
@@ -85,27 +92,26 @@ def _merged(first: Rule, second: Rule) -> Rule:
 class Rules:
     """The DestinationRules of a mesh."""
 
-    def __init__(self, rules: Sequence[DestinationRule]) -> None:
+    def __init__(self, memo: Memo, rules: Sequence[DestinationRule]) -> None:
+        """Args: memo: keeps what is made of rules that have not changed the same objects."""
         self._local: dict[str, _Place] = {}
         self._exported: dict[str, _Place] = {}
         self._root = _Place()
         for item in _by_selector_and_age(rules):
-            self._add(item)
+            self._add(memo, item)
         self.asked = frozenset(name for item in rules for name in _asked(item.spec))
         """The labels of callers that the rules ask for: in workload selectors and failover priorities."""
 
-    def _add(self, item: DestinationRule) -> None:
-        namespace = item.namespace
-        to = _PRIVATE if item.spec.workload_selector is not None else frozenset(item.spec.export_to)
-        spec = msgspec.structs.replace(item.spec, host=fqdn(item.spec.host, namespace))
-        rule = Rule(item.name, namespace, spec, to)
+    def _add(self, memo: Memo, item: DestinationRule) -> None:
+        rule = memo(_resolved, item)
+        namespace, to = rule.namespace, rule.export_to
         if not to or to & {"*", ".", namespace}:
-            self._local.setdefault(namespace, _Place()).add(rule)
+            self._local.setdefault(namespace, _Place()).add(memo, rule)
         if len(to) == 1 and to <= {".", namespace}:
             if namespace == ROOT_NAMESPACE:
-                self._root.add(rule)
+                self._root.add(memo, rule)
         else:
-            self._exported.setdefault(namespace, _Place()).add(rule)
+            self._exported.setdefault(namespace, _Place()).add(memo, rule)
 
     def candidates(self, client: str, service: Service) -> tuple[Rule, ...]:
         """The rules for `service` that `client`, a namespace, sees: its own, else the Service's, else the root's."""

@@ -109,7 +109,7 @@ class ConfigurationServer:
         return Response(200, answer.body, {"content-type": "application/json"})
 
     async def _wait(self, kind: str, request: DiscoveryRequest) -> Answer | None:
-        if self._subscriptions.arrived(kind, request):
+        if self._subscriptions.arrived(kind, request, time.monotonic()):
             self._refusals.add((request.node.id, kind))
             self._on_refusal()
         if kind == CLUSTERS:

@@ -19,6 +19,7 @@ from harness.localmesh.xds.hosts import is_ip
 from harness.localmesh.xds.memo import Memo
 from harness.localmesh.xds.model import (
     CLUSTER_ID,
+    ROOT_NAMESPACE,
     Endpoint,
     Locality,
     Mesh,
@@ -155,11 +156,24 @@ def endpoints(
     # A headless Service leaves its WorkloadEntries out, in istiod too.
     picks = not service.kubernetes or service.resolution == "CLIENT_SIDE"
     entries = population.entries(service.namespace, service.selector) if picks else []
-    policies = mesh.peer_authentications
+    policies = memo(_disabling, memo, mesh.peer_authentications, service.namespace)
     if service.kubernetes:
         return memo(_selected, service, port, policies, len(pods), *pods, *entries)
     entry = _entry_of(memo, mesh, service)
     return memo(_of_entry, service, port, entry, policies, len(pods), *pods, *entries)
+
+
+def _disabling(memo: Memo, policies: Sequence[authn.Policy], namespace: str) -> tuple[authn.Policy, ...]:
+    """Those that count in `namespace`, or none if none of them can disable mTLS; the same tuple until they change.
+
+    Endpoints depend on nothing else of PeerAuthentication, and most changes of it concern no endpoint.
+    """
+    own = [item for item in policies if item.namespace in (namespace, ROOT_NAMESPACE)]
+    return memo(_these, *own) if any(map(authn.disables, own)) else ()
+
+
+def _these(*policies: authn.Policy) -> tuple[authn.Policy, ...]:
+    return policies
 
 
 def _entry_of(memo: Memo, mesh: Mesh, service: Service) -> ServiceEntry:

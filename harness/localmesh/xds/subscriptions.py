@@ -15,6 +15,7 @@ import msgspec
 from harness.localmesh.xds.model import Resource, Snapshot
 
 CLUSTERS = "clusters"
+SECRETS = "secrets"
 _AFTER_CLUSTERS = ("listeners", "routes")
 _WHOLE = (CLUSTERS, "listeners")
 _OFFERS = 5
@@ -107,8 +108,8 @@ class Subscriptions:
         """Forgets an Envoy."""
         self._nodes.pop(node, None)
 
-    def arrived(self, kind: str, request: DiscoveryRequest) -> bool:
-        """Notes what a new request confirms; says whether it refuses the version that it was sent before."""
+    def arrived(self, kind: str, request: DiscoveryRequest, now: float) -> bool:
+        """Notes what a new request confirms; says whether it seems to refuse what it was sent before."""
         node = self._nodes.get(request.node.id)
         if node is None:
             return False
@@ -116,8 +117,10 @@ class Subscriptions:
         subscription = node.subscriptions.setdefault(key, _Subscription())
         subscription.confirmed = request.version_info
         if not request.version_info:
-            # An Envoy that starts again, or makes a cluster anew, begins without a version; not over and over.
-            return subscription.times >= _OFFERS
+            # An Envoy that starts again, or makes a cluster anew, begins without a version; not over and over. A secret
+            # that it cannot use it refuses once only, and calls the same one a success when it is offered again.
+            again = kind == SECRETS and now < subscription.sent_at + _OFFER_AGAIN
+            return again or subscription.times >= _OFFERS
         return subscription.sent not in ("", request.version_info)
 
     def answer(self, kind: str, request: DiscoveryRequest, now: float) -> Answer | None:
@@ -182,7 +185,7 @@ def _sections(snapshot: Snapshot) -> dict[str, Mapping[str, Resource]]:
         "endpoints": snapshot.endpoints,
         "listeners": snapshot.listeners,
         "routes": snapshot.routes,
-        "secrets": snapshot.secrets,
+        SECRETS: snapshot.secrets,
     }
 
 

@@ -59,7 +59,8 @@ def service_chains(view: View, service: Service, port: ServicePort) -> list[Chai
     rules = [
         rule
         for rule in (egress.virtual_services if egress else ())
-        if any(matches(host, service.host) for host in rule.spec.hosts)
+        if (rule.spec.tls if port.is_tls else rule.spec.tcp)
+        and any(matches(host, service.host) for host in rule.spec.hosts)
     ]
     chains = _tls_chains(view, port, rules) if port.is_tls else _tcp_chains(view, port, rules)
     if chains and (port.is_tls or not chains[-1].subnets):

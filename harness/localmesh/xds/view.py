@@ -58,9 +58,11 @@ class Views:
         self.registry = self.memo(_Registry, mesh.services, mesh.service_entries)
         self.population = self.memo(Population, mesh.workloads, mesh.workload_entries)
         self.virtual_services: VirtualServices = self.memo(virtual_services, self.memo, mesh.virtual_services)
-        self.rules = self.memo(Rules, mesh.destination_rules)
+        self.rules = self.memo(Rules, self.memo, mesh.destination_rules)
         self.shared: dict[Any, tuple[Any, Scope]] = {}
         self.found: dict[tuple[int, int], tuple[Service, tuple[Endpoint, ...]]] = {}
+        self.ruled: dict[tuple[str, int], tuple[Service, tuple[Rule, ...]]] = {}
+        self.modes: dict[str, str] = {}
 
     @cached_property
     def labels_asked(self) -> frozenset[str]:
@@ -166,8 +168,11 @@ class View:
 
     def destination_rule(self, service: Service, *, inbound: bool = False) -> Rule | None:
         """The DestinationRules for `service`, merged; `inbound` disregards those with a workloadSelector."""
-        candidates = self.memo(Rules.candidates, self._views.rules, self.namespace, service)
-        return chosen(candidates, self.namespace, None if inbound else self.workload.labels)
+        views, key = self._views, (self.namespace, id(service))
+        if key not in views.ruled:
+            candidates = self.memo(Rules.candidates, views.rules, self.namespace, service)
+            views.ruled[key] = service, candidates
+        return chosen(views.ruled[key][1], self.namespace, None if inbound else self.workload.labels)
 
     def virtual_services(self, gateway: str) -> tuple[VirtualService, ...]:
         """The VirtualServices bound to `gateway` ("namespace/name") that it sees; for sidecars see `egress`."""
@@ -191,7 +196,10 @@ class View:
 
     def namespace_mtls_mode(self, namespace: str) -> str:
         """The mTLS mode of a namespace by its own or the mesh's PeerAuthentication; "" when there is none."""
-        return self.memo(authn.namespace_mode, self._views.mesh.peer_authentications, namespace)
+        modes = self._views.modes
+        if namespace not in modes:
+            modes[namespace] = authn.namespace_mode(self._views.mesh.peer_authentications, namespace)
+        return modes[namespace]
 
     def mtls_mode(self, port: int) -> str:
         """The mTLS mode of a port of its own workload: STRICT, PERMISSIVE or DISABLE."""

@@ -138,7 +138,7 @@ spec:
   gateways: [httpbin]
   http: [{match: [{uri: {prefix: /headers}}], route: [{destination: {host: httpbin, port: {number: 8000}}}]}]
 """
-        # Bookinfo's gateway is for all hosts, too, and came first: it stands aside for the moment.
+        # Bookinfo's gateway is for all hosts, too: the routes of both are served.
         with mesh.applied(gateway(server(8080, "HTTP", "'*'")), place), mesh.applied(anyhow, place):
             eventually(lambda: status(ask("no.matter", "/headers")) == 200)
             assert status(ask("no.matter", "/status/200")) == 404

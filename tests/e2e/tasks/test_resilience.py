@@ -85,7 +85,8 @@ class TestCircuitBreaking:
 
     def test_what_exceeds_the_pool_is_refused_and_counted(self, mesh, place, front):
         """With one connection and one request waiting, two of five at once are answered, three counted as overflow."""
-        pool = "{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1, maxRequestsPerConnection: 1}}}"
+        http = "{http1MaxPendingRequests: 1, maxRequestsPerConnection: 1}"
+        pool = f"{{connectionPool: {{tcp: {{maxConnections: 1}}, http: {http}}}}}"
         before = series(mesh, "envoy_cluster_upstream_rq_pending_overflow")
         with mesh.applied(rule(pool), place):
             steadily(lambda: front.at_once(f"{URL}?delay=300ms", 5) == {200: 2, 503: 3}, 1)
@@ -114,8 +115,8 @@ class TestCircuitBreaking:
     @pytest.mark.usefixtures("broken_v2")
     def test_only_the_host_that_fails_is_ejected(self, mesh, place, front):
         """Requests find the good host only, though both are ready."""
-        ejecting = "{outlierDetection: {consecutive5xxErrors: 2, interval: 0.5s, baseEjectionTime: 60s, maxEjectionPercent: 100}}"
-        with mesh.applied(rule(ejecting), place):
+        policy = "{consecutive5xxErrors: 2, interval: 0.5s, baseEjectionTime: 60s, maxEjectionPercent: 100}"
+        with mesh.applied(rule(f"{{outlierDetection: {policy}}}"), place):
             eventually(lambda: front.codes(URL, 12) == {200: 12})
             assert set(front.versions(URL, 20)) == {"v1"}
 
@@ -133,7 +134,7 @@ class TestRetries:
             eventually(lambda: series(mesh, "envoy_cluster_upstream_rq_retry_success") > 0)
 
     def test_grpc_unavailable_is_retried_by_default(self, mesh, place, front):
-        """A call always succeeds with Istio's default, and not with `attempts: 0`; each attempt counts at the callee."""
+        """Every call succeeds with Istio's default, not so with `attempts: 0`; each attempt counts at the callee."""
 
         def outcomes():
             answers = [front.get("http://front:8000/grpc").json() for _ in range(12)]

@@ -113,6 +113,30 @@ def test_bodies_of_other_types_are_refused(ask):
     assert ask("POST", path, Content_Length=str(4 * 1024 * 1024))[0] == 413
 
 
+def test_a_body_may_come_in_chunks(ask):
+    """As from clients that do not know its length; what is said wrongly about its length is refused."""
+    text = json.dumps({"kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"x": "y" * 5000}}).encode()
+    path = "/api/v1/namespaces/default/configmaps"
+    code, answer = ask(
+        "POST", path, iter([text[:7], text[7:4000], text[4000:]]), Content_Type="application/json"
+    )
+    assert (code, answer["data"]["x"]) == (201, "y" * 5000)
+    assert ask("GET", f"{path}/a")[0] == 200
+    for wrong in ({"Transfer_Encoding": "gzip"}, {"Transfer_Encoding": "chunked", "Content_Length": "5"}):
+        assert ask("POST", path, b"{}", **wrong)[0] == 400
+
+
+@pytest.mark.parametrize("chunks", [b"zz\r\n", b"-1\r\n", b"\r\n", b"fffffff\r\n"])
+def test_chunks_that_make_no_sense_are_told_so(connection, chunks):
+    """400 for a size that is none, 413 for one that is too large; the server goes on."""
+    connection.putrequest("POST", "/api/v1/namespaces")
+    connection.putheader("Authorization", f"Bearer {TOKEN}")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders()
+    connection.send(chunks)
+    assert connection.getresponse().status in (400, 413)
+
+
 def test_one_connection_serves_many_requests(ask, connection):
     """Keep-alive, also after errors."""
     ask("GET", "/version")

@@ -283,7 +283,8 @@ def test_a_stand_in_imports_nothing_heavy():
     code = (
         "import sys; import harness.localmesh.standins.service, harness.localmesh.standins.bookinfo\n"
         "import harness.localmesh.standins.httpbin, harness.localmesh.standins.echo\n"
-        "print([m for m in ('h2', 'email', 'kubernetes', 'msgspec', 'rich', 'yaml', 'httpx', 'cryptography') if m in sys.modules])"
+        "heavy = ('h2', 'email', 'kubernetes', 'msgspec', 'rich', 'yaml', 'httpx', 'cryptography')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     found = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, check=True, env=os.environ
@@ -301,7 +302,8 @@ def test_a_lognormal_latency_has_the_quantiles_it_is_given(median, factor):
     source = random.Random(1)
     drawn = sorted(latency.draw(source) for _ in range(2000))
     assert drawn[1000] == pytest.approx(median / 1000, rel=0.25 * math.log(factor + 1) + 1e-9)
-    assert sum(value > median * factor / 1000 for value in drawn) <= 45
+    highest = median * factor / 1000 * (1 + 1e-9)
+    assert sum(value > highest for value in drawn) <= 45
 
 
 @given(number=st.integers(0, 10**6), unit=st.sampled_from(sorted(_UNIT)))

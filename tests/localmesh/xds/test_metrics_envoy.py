@@ -34,8 +34,14 @@ spec: {{metrics: [{{overrides: {overrides}}}]}}
 """
 
 
+_HEAD = [(":status", "200"), ("content-type", "application/grpc")]
+
+
 class _Calls(socketserver.BaseRequestHandler):
-    """A gRPC server: `x-messages` messages, then `x-status` in trailers, or in the headers when there are none."""
+    """A gRPC server: `x-messages` messages, then `x-status` in trailers, or in the headers when there are none.
+
+    With `x-early` it sends one message as soon as it is called, and nothing but trailers after the request.
+    """
 
     def handle(self) -> None:
         connection = h2.connection.H2Connection(
@@ -51,18 +57,21 @@ class _Calls(socketserver.BaseRequestHandler):
             for event in connection.receive_data(data):
                 if isinstance(event, h2.events.RequestReceived):
                     headers[event.stream_id] = {str(key): str(value) for key, value in event.headers}
+                    if "x-early" in headers[event.stream_id]:
+                        connection.send_headers(event.stream_id, _HEAD)
+                        connection.send_data(event.stream_id, FRAME)
                 elif isinstance(event, h2.events.StreamEnded):
                     self._answer(connection, event.stream_id, headers.pop(event.stream_id))
 
     def _answer(self, connection: h2.connection.H2Connection, stream: int, asked: dict[str, str]) -> None:
         count, status = int(asked.get("x-messages", "1")), asked.get("x-status", "0")
-        head = [(":status", "200"), ("content-type", "application/grpc")]
         if not count:
-            connection.send_headers(stream, [*head, ("grpc-status", status)], end_stream=True)
+            connection.send_headers(stream, [*_HEAD, ("grpc-status", status)], end_stream=True)
             return
-        connection.send_headers(stream, head)
-        for _ in range(count):
-            connection.send_data(stream, FRAME)
+        if "x-early" not in asked:
+            connection.send_headers(stream, _HEAD)
+            for _ in range(count):
+                connection.send_data(stream, FRAME)
         connection.send_headers(stream, [("grpc-status", status)], end_stream=True)
 
 
@@ -81,10 +90,14 @@ class _Server(socketserver.ThreadingTCPServer):
 
 @dataclass
 class _Call:
-    """A gRPC call through a sidecar: sends `messages` messages and collects the headers and trailers of the answer."""
+    """A gRPC call through a sidecar: sends `messages` messages and collects the headers and trailers of the answer.
+
+    With `x_early` all but the first are sent once there is a message of the answer; or else it is cancelled then.
+    """
 
     ip: str
     messages: int = 1
+    cancelled: bool = False
     headers: dict[str, str] = field(default_factory=dict)
 
     def run(self, authority: str = "grpc:9000", **extra: str) -> dict[str, str]:
@@ -97,13 +110,22 @@ class _Call:
         }  # fmt: skip
         given = {key.replace("_", "-"): value for key, value in extra.items()}
         connection.send_headers(1, [*(fields | given).items()])
-        for number in range(self.messages):
-            connection.send_data(1, FRAME, end_stream=number == self.messages - 1)
+        left = self._send(connection, 1 if "x_early" in extra else self.messages, self.messages)
         with socket.create_connection((self.ip, names.OUTBOUND_PORT), timeout=10) as stream:
-            stream.sendall(connection.data_to_send())
-            while not self._ended(connection.receive_data(stream.recv(65536))):
+            while True:
                 stream.sendall(connection.data_to_send())
-        return self.headers
+                events = connection.receive_data(stream.recv(65536))
+                if self._ended(events):
+                    return self.headers
+                if left and any(isinstance(event, h2.events.DataReceived) for event in events):
+                    if self.cancelled:
+                        return self.headers
+                    left = self._send(connection, left, left)
+
+    def _send(self, connection: h2.connection.H2Connection, count: int, left: int) -> int:
+        for number in range(count):
+            connection.send_data(1, FRAME, end_stream=number + 1 == left)
+        return left - count
 
     def _ended(self, events: list[Any]) -> bool:
         for event in events:
@@ -189,6 +211,17 @@ def test_the_messages_of_grpc_calls_are_counted(shop, sent, received):
             assert not {"request_protocol", "response_code", "response_flags"} & set(labels)
 
 
+@pytest.mark.parametrize(("cancelled", "sent"), [(False, 3), (True, 1)])
+def test_messages_of_both_sides_may_come_in_any_order(shop, cancelled, sent):
+    """Messages sent after the last of the answer count, and of a call that is cancelled those until then."""
+    shop.apply()
+    for name, wanted in (("request_messages_total", sent), ("response_messages_total", 1)):
+        ((labels, count),) = shop.rises(
+            shop.client, name, lambda: _Call(shop.client.ip, 3, cancelled).run(x_early="1")
+        )
+        assert (labels["destination_workload"], count) == ("grpc-v1", wanted)
+
+
 def test_what_is_no_grpc_has_no_messages(shop):
     """A plain request through the same sidecar changes no message counter."""
     shop.apply()
@@ -197,14 +230,21 @@ def test_what_is_no_grpc_has_no_messages(shop):
     assert shop.series(shop.client, "request_messages_total") == before
 
 
-def test_sizes_are_those_on_the_wire(shop):
+@pytest.mark.parametrize("name", ["request_bytes", "response_bytes"])
+def test_sizes_are_those_on_the_wire(shop, name):
     """The histograms of a request's and an answer's bytes have its labels; headers count."""
-    shop.apply()
-    for name in ("request_bytes_sum", "response_bytes_sum"):
-        rises = shop.rises(shop.client, name, lambda: _Call(shop.client.ip).run(x_messages="3"))
-        ((labels, size),) = [(labels, size) for labels, size in rises if labels["response_code"] == "200"]
-        assert (labels["destination_service_name"], labels["request_protocol"]) == ("grpc", "grpc")
-        assert len(FRAME) < size < 2000
+    shop.apply(TELEMETRY.format(overrides="[{tagOverrides: {call: {value: \"request.headers['x-call']\"}}}]"))
+
+    def measured() -> list[tuple[dict[str, str], float]]:
+        _Call(shop.client.ip).run(x_messages="3", x_call=name)
+        counts = shop.series(shop.client, f"{name}_count")
+        sums = shop.series(shop.client, f"{name}_sum")
+        labels = {key: dict(key) for key, count in counts.items() if count}
+        return [(labels[key], sums[key] / counts[key]) for key in labels if labels[key].get("call") == name]
+
+    ((labels, size),) = shop.wait(measured, "nothing is measured with the label")
+    assert (labels["destination_service_name"], labels["request_protocol"]) == ("grpc", "grpc")
+    assert len(FRAME) < size < 2000
 
 
 def _port(shop, name: str) -> int:
@@ -249,9 +289,16 @@ def test_a_connection_is_counted_at_the_caller(shop, metric):
 def test_a_connection_is_counted_at_the_callee(shop, texts, policy, principal):
     """The callee's sidecar knows the caller by its certificate only."""
     shop.apply(*texts)
-    ((labels, count),) = shop.rises(shop.tcp, "tcp_connections_closed_total", lambda: _exchange(shop))
-    assert (labels["reporter"], count) == ("destination", 1)
-    assert (labels["connection_security_policy"], labels["source_principal"]) == (policy, principal)
+
+    def counted() -> list[dict[str, str]]:
+        try:
+            rises = shop.rises(shop.tcp, "tcp_connections_closed_total", lambda: _exchange(shop))
+        except OSError:
+            return []  # a connection of before the change
+        return [labels for labels, _ in rises if labels["connection_security_policy"] == policy]
+
+    labels = shop.wait(counted, f"no connection is counted as {policy}")[0]
+    assert (labels["reporter"], labels["source_principal"]) == ("destination", principal)
     assert (labels["source_workload"], labels["destination_workload"]) == ("unknown", "tcp-v1")
     assert labels["destination_service_name"] == "tcp"
 

@@ -26,7 +26,7 @@ def request(version="", names=(), node=NODE):
 
 def ask(subscriptions, kind, request, now):
     """The answer to a request that has just arrived."""
-    subscriptions.arrived(kind, request)
+    subscriptions.arrived(kind, request, 1.0)
     return subscriptions.answer(kind, request, now)
 
 
@@ -101,13 +101,13 @@ def test_a_refused_version_is_offered_again_once_a_second_only():
 def test_a_version_that_is_asked_past_has_been_refused():
     """Whoever was sent 2 and still names 1 keeps 1; whoever begins anew, or was sent nothing, refuses nothing."""
     subscriptions = offered(snapshot())
-    assert not subscriptions.arrived("clusters", request())
+    assert not subscriptions.arrived("clusters", request(), 1.0)
     version = subscriptions.answer("clusters", request(), 0.0).version
-    assert not subscriptions.arrived("clusters", request(version))
+    assert not subscriptions.arrived("clusters", request(version), 1.0)
     subscriptions.publish({NODE: snapshot(clusters="2")}, 1.0)
     assert subscriptions.answer("clusters", request(version), 1.0)
-    assert subscriptions.arrived("clusters", request(version))
-    assert not subscriptions.arrived("clusters", request())
+    assert subscriptions.arrived("clusters", request(version), 1.0)
+    assert not subscriptions.arrived("clusters", request(), 1.0)
 
 
 def test_an_envoy_that_never_gets_beyond_its_beginning_refuses_too():
@@ -115,7 +115,7 @@ def test_an_envoy_that_never_gets_beyond_its_beginning_refuses_too():
     subscriptions = offered(snapshot())
     seen = []
     for _ in range(10):
-        seen.append(subscriptions.arrived("clusters", request()))
+        seen.append(subscriptions.arrived("clusters", request(), 1.0))
         subscriptions.answer("clusters", request(), 0.0)
     assert not seen[0]
     assert seen[-1]
@@ -125,7 +125,7 @@ def test_looking_again_at_a_waiting_request_confirms_nothing():
     """An old request that still waits must not take back what a newer one has confirmed."""
     subscriptions = offered(snapshot())
     version = ask(subscriptions, "clusters", request(), 0.0).version
-    subscriptions.arrived("clusters", request(version))
+    subscriptions.arrived("clusters", request(version), 1.0)
     subscriptions.answer("clusters", request(), 0.0)
     assert subscriptions.behind() == ()
 

@@ -62,7 +62,7 @@ class ProxyConfig(Kind):
     termination_drain_duration: Duration = Duration(5.0)
     hold_application_until_proxy_starts: Literal[True] = True
     proxy_metadata: ProxyMetadata = ProxyMetadata()
-    discovery_address: str = ""
+    discovery_address: Literal["", "istiod.istio-system.svc:15012"] = ""
 
 
 class PodProxyConfig(Kind):

@@ -45,10 +45,11 @@ def problems(spec: ServiceEntry, manifest: Manifest) -> Iterator[Problem]:
         if "/" in address and spec.resolution in _DNS:
             yield f"addresses[{index}]", f"a CIDR block is not allowed with resolution {spec.resolution}"
     yield from _port_problems(spec)
+    asked = spec.resolution == "NONE" and any(host.startswith("*") for host in spec.hosts)
     for index, port in enumerate(spec.ports):
-        if spec.resolution == "NONE" and port.target_port not in (None, port.number):
-            why = "the local mesh cannot change the port of a destination that it does not resolve"
-            yield f"ports[{index}].targetPort", f"{why}; leave it out or choose another resolution"
+        if asked and port.target_port not in (None, port.number):
+            why = "the local mesh goes where the request asks for and cannot change the port"
+            yield f"ports[{index}].targetPort", f"{why}; leave it out or name the hosts without a wildcard"
     yield from _endpoint_problems(spec)
     yield from export_problems(spec.export_to, namespace_of(manifest), nobody=True)
 
