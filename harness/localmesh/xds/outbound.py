@@ -10,13 +10,15 @@ Source: istio/istio `listener.go` (buildHTTPProxy, buildSidecarOutboundListener)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.localmesh.xds import names
 from harness.localmesh.xds.clusters import dns_cache
 from harness.localmesh.xds.http import connection_manager, listener, tls_inspector
 from harness.localmesh.xds.loggers import listener_logs, request_logs
-from harness.localmesh.xds.model import Resource, Service, ServicePort
+from harness.localmesh.xds.model import Resource
 from harness.localmesh.xds.proto import extension, xds
-from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, reached, service_chains
+from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, Chain, reached, service_chains
 from harness.localmesh.xds.view import View
 
 _OUTBOUND = {
@@ -37,7 +39,9 @@ def outbound_listeners(view: View) -> dict[str, Resource]:
             given = None if port.is_http else view.given_port(service, port)
             egress = view.scope.egress_for(port.number)
             if given is not None and egress is not None and service.host in called[egress.port]:
-                made.append(_tcp_listener(view, service, port, given))
+                chains = reached(service_chains(view, service, port), service.addresses)
+                # Where no route can be taken nothing listens: Envoy refuses a listener without filter chains.
+                made += [_tcp_listener(view, chains, given)] if chains else []
     return {item["name"]: item for item in made}
 
 
@@ -70,9 +74,8 @@ def _forward() -> Resource:
     return extension("envoy.filters.http.dynamic_forward_proxy", _FORWARD, dns_cache_config=dns_cache())
 
 
-def _tcp_listener(view: View, service: Service, port: ServicePort, given: int) -> Resource:
+def _tcp_listener(view: View, chains: Sequence[Chain], given: int) -> Resource:
     ip = view.workload.ip
-    chains = reached(service_chains(view, service, port), service.addresses)
     inspected: Resource = (
         {"listener_filters": [tls_inspector()]} if any(item.match for item in chains) else {}
     )

@@ -180,7 +180,6 @@ _tls = record(
             record(
                 {"sniHosts": distinct("ext.example.com", "api.example.com", "deep.example.org")},
                 port=few(443, 9443),
-                destinationSubnets=few(["10.96.0.0/16"], ["240.1.1.1"]),
                 sourceLabels=labels,
                 gateways=_gateways,
                 sourceNamespace=few(*NAMESPACES),

@@ -147,6 +147,20 @@ spec:
     assert _names(_chains(view(OUTSIDE, rule), "one.test", 443)) == [["one.test", "two.test"]]
 
 
+def test_where_no_route_can_be_taken_nothing_listens(view):
+    """Both routes are for addresses that the host does not have; Envoy would refuse a listener without chains."""
+    rule = """
+kind: VirtualService
+metadata: {name: routes}
+spec:
+  hosts: [one.test, two.test]
+  tls:
+  - match: [{sniHosts: [one.test, two.test], destinationSubnets: [240.1.1.1]}]
+    route: [{destination: {host: one.test}}]
+"""
+    assert [*outbound_listeners(view(OUTSIDE, rule))] == ["127.9.0.1_15001"]
+
+
 def test_what_mongodbs_clients_say_is_decoded(build, view):
     """At both sides, before the connection is passed on."""
     ports = (model.ServicePort("mongo", 27017, 8080, "mongo"),)
