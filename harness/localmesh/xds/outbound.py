@@ -13,10 +13,10 @@ from __future__ import annotations
 from harness.localmesh.xds import names
 from harness.localmesh.xds.clusters import dns_cache
 from harness.localmesh.xds.http import connection_manager, listener, tls_inspector
-from harness.localmesh.xds.loggers import listener_logs, request_logs
+from harness.localmesh.xds.loggers import connection_logs, listener_logs, request_logs
 from harness.localmesh.xds.model import Resource, Service, ServicePort
 from harness.localmesh.xds.proto import extension, xds
-from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, reached, service_chains
+from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, Chain, reached, service_chains, tcp_proxy
 from harness.localmesh.xds.view import View
 
 _OUTBOUND = {
@@ -69,7 +69,7 @@ def _forward() -> Resource:
 
 def _tcp_listener(view: View, service: Service, port: ServicePort, given: int) -> Resource:
     ip = view.workload.ip
-    chains = reached(service_chains(view, service, port), service.addresses)
+    chains = reached(service_chains(view, service, port), service.addresses) or [_nowhere(view)]
     inspected: Resource = (
         {"listener_filters": [tls_inspector()]} if any(item.match for item in chains) else {}
     )
@@ -82,3 +82,8 @@ def _tcp_listener(view: View, service: Service, port: ServicePort, given: int) -
         **inspected,
         **listener_logs(view, "CLIENT"),
     )
+
+
+def _nowhere(view: View) -> Chain:
+    """Ends connections to a Service that no route is for; a listener without chains Envoy would refuse."""
+    return Chain((tcp_proxy(names.BLACK_HOLE, connection_logs(view, "CLIENT"), cluster=names.BLACK_HOLE),))
