@@ -201,6 +201,8 @@ def deleting(query: Mapping[str, str], body: Any) -> Deleting:
     if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool) or grace < 0):
         raise bad_request(f"gracePeriodSeconds: Invalid value: {grace!r}: must be a number, 0 or greater")
     preconditions = options.get("preconditions") or {}
+    if not isinstance(preconditions, dict):
+        raise bad_request(f"preconditions: Invalid value: {preconditions!r}: must be an object")
     return Deleting(
         grace=grace,
         propagation=_propagation(query, options),
@@ -219,7 +221,7 @@ def _propagation(query: Mapping[str, str], options: Mapping[str, Any]) -> Propag
     return cast(Literal["Background", "Foreground", "Orphan"], policy)
 
 
-def _dry_run(values: list[str]) -> bool:
-    if any(value != "All" for value in values):
+def _dry_run(values: Any) -> bool:
+    if not isinstance(values, list) or any(value != "All" for value in values):
         raise bad_request(f'dryRun: Unsupported value: {values}: supported values: "All"')
     return bool(values)

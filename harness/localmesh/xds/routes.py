@@ -145,7 +145,10 @@ def _filters(http: HttpRoute) -> Resource:
 def _operation(route: Resource, rule: str, port: int) -> str:
     """What traces call it: the only destination, or the VirtualService, and the path."""
     match = route["match"]
-    path = match.get("path") or (f"{match['prefix']}*" if "prefix" in match else match["safe_regex"]["regex"])
+    if "path" in match:
+        path = match["path"]
+    else:
+        path = f"{match['prefix']}*" if "prefix" in match else match["safe_regex"]["regex"]
     if cluster := route.get("route", {}).get("cluster"):
         _, number, _, host = cluster.split("|")
         return f"{host}:{number}{path}"

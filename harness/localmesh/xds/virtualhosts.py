@@ -41,7 +41,7 @@ def outbound_routes(view: View) -> dict[str, Resource]:
     """The route configuration `http_proxy`: every host at every HTTP port, and what becomes of all other requests."""
     made = route_configuration(
         names.HTTP_PROXY,
-        [*view.shared(_proxied), _catch_all(view)],
+        [*view.shared(_proxied), _kept_from_itself(_catch_all(view), view)],
         request_headers_to_add=telemetry.announcement(view.workload),
     )
     return {names.HTTP_PROXY: made}
@@ -166,10 +166,23 @@ def _catch_all(view: View) -> Resource:
             "route": {"cluster": names.PASSTHROUGH, "timeout": "0s"},
         }
         return virtual_host("allow_any", ["*"], [passage])
-    refusal = {
+    return virtual_host("block_all", ["*"], [_refusal()])
+
+
+def _kept_from_itself(host: Resource, view: View) -> Resource:
+    """`host` without what the proxy itself is asked for, which it would pass to itself without end.
+
+    Against that istiod has a chain for its own port (`virtualOutbound-blackhole`, `listener_builder.go`).
+    """
+    own = f"{view.proxy.workload.ip}:{names.OUTBOUND_PORT}"
+    match = {**everything(), "headers": [{"name": ":authority", "string_match": {"exact": own}}]}
+    return {**host, "routes": [{**_refusal(), "match": match}, *host["routes"]]}
+
+
+def _refusal() -> Resource:
+    return {
         "name": "block_all",
         "match": everything(),
         "metadata": {"filter_metadata": telemetry.elsewhere_metadata(names.BLACK_HOLE)},
         "direct_response": {"status": 502},
     }
-    return virtual_host("block_all", ["*"], [refusal])

@@ -55,6 +55,18 @@ defaultConfig:
         ("trustDomain: example.org", "data.mesh.trustDomain"),
         ("defaultConfig: {concurrency: 2}", "data.mesh.defaultConfig.concurrency"),
         ("connectTimeout: soon", "data.mesh.connectTimeout"),
+        (
+            "defaultConfig: {proxyStatsMatcher: {inclusionRegexps: [a, '(']}}",
+            "data.mesh.defaultConfig.proxyStatsMatcher.inclusionRegexps[1]",
+        ),
+        (
+            "defaultConfig: {proxyStatsMatcher: {inclusionPrefixes: ['']}}",
+            "data.mesh.defaultConfig.proxyStatsMatcher",
+        ),
+        (
+            "defaultConfig: {proxyMetadata: {SECRET_TTL: 999ms}}",
+            "data.mesh.defaultConfig.proxyMetadata.SECRET_TTL",
+        ),
         ("- a list", "data.mesh"),
         ("{", "data.mesh"),
     ],
@@ -84,7 +96,9 @@ def test_a_pod_may_ask_for_a_proxy_of_its_own_kind():
     assert pod_proxy_config({"metadata": {}}).proxy_stats_matcher is None
 
 
-@pytest.mark.parametrize("text", ["- x", "concurrency: 2", "{"])
+@pytest.mark.parametrize(
+    "text", ["- x", "concurrency: 2", "{", "proxyStatsMatcher: {inclusionRegexps: ['(']}"]
+)
 def test_a_pods_wish_that_is_not_emulated_is_refused(text):
     """The annotation is named."""
     with pytest.raises(Refused) as refused:

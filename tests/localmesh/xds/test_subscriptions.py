@@ -116,9 +116,17 @@ def test_an_envoy_that_never_gets_beyond_its_beginning_refuses_too():
     seen = []
     for _ in range(10):
         seen.append(subscriptions.arrived("clusters", request(), 1.0))
-        subscriptions.answer("clusters", request(), 0.0)
+        subscriptions.answer("clusters", request(), 1.0)
     assert not seen[0]
     assert seen[-1]
+
+
+def test_an_envoy_that_is_killed_again_and_again_refuses_nothing():
+    """It begins without a version each time, but not right after it was sent one."""
+    subscriptions = offered(snapshot())
+    for second in range(0, 50, 5):
+        assert not subscriptions.arrived("endpoints", request(names=["a"]), float(second))
+        assert subscriptions.answer("endpoints", request(names=["a"]), float(second))
 
 
 def test_looking_again_at_a_waiting_request_confirms_nothing():

@@ -111,11 +111,21 @@ def test_unknown_hosts_pass_or_are_refused(build):
     """ALLOW_ANY lets them through; REGISTRY_ONLY answers 502. The virtual host is the last and takes all domains."""
     *_, last = _proxy(view(build, ()))["virtual_hosts"]
     assert (last["name"], last["domains"]) == ("allow_any", ["*"])
-    assert last["routes"][0]["route"] == {"cluster": "PassthroughCluster", "timeout": "0s"}
+    assert last["routes"][-1]["route"] == {"cluster": "PassthroughCluster", "timeout": "0s"}
     config = model.MeshConfig(outbound_mode="REGISTRY_ONLY")
     *_, last = port_routes(view(build, (), config=config), 80)["virtual_hosts"]
     assert (last["name"], last["domains"]) == ("block_all", ["*"])
     assert last["routes"][0]["direct_response"] == {"status": 502}
+
+
+def test_a_proxy_passes_nothing_to_itself(build):
+    """A request for its own address and port would come round without end; it is answered 502."""
+    seen = view(build, ())
+    *_, last = _proxy(seen)["virtual_hosts"]
+    first = last["routes"][0]
+    own = {"name": ":authority", "string_match": {"exact": f"{seen.workload.ip}:15001"}}
+    assert first["match"]["headers"] == [own]
+    assert first["direct_response"] == {"status": 502}
 
 
 def test_a_virtual_service_takes_the_place_of_its_services_routes(build):

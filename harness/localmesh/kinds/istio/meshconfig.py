@@ -6,13 +6,15 @@ a struct is refused with its path.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import yaml
 from msgspec import Meta, field
 
-from harness.localmesh.kinds.istio.values import Duration, decode
+from harness.localmesh.kinds.istio.rules.common import regex_problems
+from harness.localmesh.kinds.istio.values import Duration, Problem, decode
 from harness.localmesh.kinds.parse import Kind, Manifest, invalid, parse
 
 NAMESPACE = "istio-system"
@@ -23,6 +25,7 @@ KEY = "mesh"
 ANNOTATION = "proxy.istio.io/config"
 """The annotation by which a pod's proxy differs from the mesh's."""
 
+_SHORTEST_LIFETIME = 1.0
 _PLACE = f"metadata.annotations[{ANNOTATION}]"
 
 T = TypeVar("T", bound=Kind)
@@ -128,4 +131,22 @@ def _read(manifest: Manifest, text: str, place: str, kind: type[T]) -> T:
         raise invalid(manifest, place, f"it is no YAML: {error}") from None
     if not isinstance(settings, dict):
         raise invalid(manifest, place, "it must be a mapping of settings")
-    return parse({**manifest, place: settings}, place, kind, decode)
+    made = parse({**manifest, place: settings}, place, kind, decode)
+    for field_, why in _problems(made):
+        raise invalid(manifest, f"{place}.{field_}", why)
+    return made
+
+
+def _problems(made: Kind) -> Iterator[Problem]:
+    """What Envoy would not start with, or a certificate cannot say."""
+    config, place = (made.default_config, "defaultConfig.") if isinstance(made, MeshConfig) else (made, "")
+    matcher = config.proxy_stats_matcher if isinstance(config, (ProxyConfig, PodProxyConfig)) else None
+    if matcher and "" in (*matcher.inclusion_prefixes, *matcher.inclusion_suffixes):
+        yield (
+            f"{place}proxyStatsMatcher",
+            "an empty prefix or suffix is none; use inclusionRegexps: ['.*'] for all",
+        )
+    for index, regex in enumerate(matcher.inclusion_regexps if matcher else ()):
+        yield from regex_problems(f"{place}proxyStatsMatcher.inclusionRegexps[{index}]", regex)
+    if isinstance(config, ProxyConfig) and config.proxy_metadata.lifetime < _SHORTEST_LIFETIME:
+        yield f"{place}proxyMetadata.SECRET_TTL", "certificates know whole seconds only; use 1s or more"
