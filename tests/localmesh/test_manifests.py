@@ -1,5 +1,6 @@
 """Reading manifest files."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,9 @@ spec:
 
 def test_what_the_mesh_begins_with_is_replaced_when_it_is_given(tmp_path, store):
     """The object keeps its uid; one that the files give twice is refused all the same."""
-    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: default}\ndata: {a: VALUE}\n"
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: default}\ndata: {a: VALUE}\n"
+    )
     load(store, read([_file(tmp_path, text)]))
     before = store.get(CONFIG_MAPS, "default", "settings")
     load(store, read([_file(tmp_path, text.replace("VALUE", "other"))]))
@@ -130,3 +133,12 @@ def test_what_the_mesh_begins_with_is_replaced_when_it_is_given(tmp_path, store)
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     with pytest.raises(MeshError, match="already exists"):
         load(store, read([_file(tmp_path, f"{text}---\n{text}")]))
+
+
+def test_a_file_that_is_applied_again_takes_away_what_it_has_lost(tmp_path, store):
+    """What the mesh begins with remembers its file, as after `kubectl apply`: that is what kubectl compares with."""
+    load(store, read([_file(tmp_path, SERVICE)]))
+    annotations = store.get(SERVICES, "default", "web")["metadata"]["annotations"]
+    last = json.loads(annotations["kubectl.kubernetes.io/last-applied-configuration"])
+    assert last["metadata"] == {"annotations": {}, "name": "web", "namespace": "default"}
+    assert last["spec"] == {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80}]}
