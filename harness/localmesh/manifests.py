@@ -15,6 +15,8 @@ from harness.localmesh.errors import MeshError, Refused
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.store import Store
 
+_ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+
 
 @dataclass(frozen=True)
 class Document:
@@ -82,10 +84,9 @@ def _remembering(wanted: Manifest, metadata: Manifest) -> Manifest:
         key: text for key, text in (metadata.get("annotations") or {}).items() if key != LAST_APPLIED
     }
     last = {**wanted, "metadata": {**metadata, "annotations": annotations}}
-    return {
-        **metadata,
-        "annotations": {**annotations, LAST_APPLIED: f"{json.dumps(last, separators=(',', ':'))}\n"},
-    }
+    # Letter by letter as kubectl writes it, or it would call an unchanged object "configured".
+    text = json.dumps(last, separators=(",", ":"), sort_keys=True, ensure_ascii=False).translate(_ESCAPED)
+    return {**metadata, "annotations": {**annotations, LAST_APPLIED: f"{text}\n"}}
 
 
 def _files(path: Path) -> Iterator[Path]:
