@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from harness.localmesh.api.apply import LAST_APPLIED
 from harness.localmesh.api.resources import NAMESPACES, RESOURCES, by_kind
 from harness.localmesh.errors import MeshError, Refused
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.store import Store
+
+_ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def _put(store: Store, document: Document, given: set[str]) -> Manifest:
         manifest = {**manifest, "metadata": metadata}
     wanted = {**manifest, "apiVersion": resource.api_version}
     metadata = wanted.get("metadata") or {}
+    wanted = {**wanted, "metadata": _remembering(wanted, metadata)}
     there = store.find(resource, metadata.get("namespace", ""), metadata.get("name", ""))
     try:
         if there is not None and there["metadata"]["uid"] not in given:
@@ -71,6 +76,17 @@ def _put(store: Store, document: Document, given: set[str]) -> Manifest:
         return store.create(resource, wanted)
     except Refused as refused:
         raise MeshError(f"{document.place}: {refused.message}") from None
+
+
+def _remembering(wanted: Manifest, metadata: Manifest) -> Manifest:
+    """The metadata with what `kubectl apply` leaves, so that a later one takes away what the file has lost."""
+    annotations = {
+        key: text for key, text in (metadata.get("annotations") or {}).items() if key != LAST_APPLIED
+    }
+    last = {**wanted, "metadata": {**metadata, "annotations": annotations}}
+    # Letter by letter as kubectl writes it, or it would call an unchanged object "configured".
+    text = json.dumps(last, separators=(",", ":"), sort_keys=True, ensure_ascii=False).translate(_ESCAPED)
+    return {**metadata, "annotations": {**annotations, LAST_APPLIED: f"{text}\n"}}
 
 
 def _files(path: Path) -> Iterator[Path]:

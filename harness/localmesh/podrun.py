@@ -8,6 +8,7 @@ for: it drains and ends after `terminationDrainDuration` (the third way).
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,8 @@ from harness.localmesh.xds.model import Locality, MeshConfig, Proxy, Resource
 _LAST_WORDS = (
     0.25  # for what the programs have said last to pass through the proxy; kubelet takes up to a second
 )
+# What Envoy logs, unlike its access logs, begins with the time, its thread and the level.
+_COMPLAINT = r"\[[^]]+\]\[\d+\]\[(warning|error|critical)\](\[\w+\])? (\[source[^]]*\] )?"
 
 
 class Tell(Protocol):
@@ -151,9 +154,14 @@ class PodRun:
         return self._sandbox.log(container)
 
     def proxy_words(self) -> str:
-        """The last line of its Envoy's log."""
+        """The last complaint in its Envoy's log, where access logs stand too; "" if there is none.
+
+        It comes without the time, so that the events about the same complaint are one.
+        """
         found = (item.process for item in self.containers if item.proxy and item.process is not None)
-        return next((process.last_words() for process in found), "")
+        return next(
+            (re.sub(_COMPLAINT, "", process.last_words(_COMPLAINT), count=1) for process in found), ""
+        )
 
     def note(self, news: News) -> None:
         """Takes what has been found out about one of the containers; what concerns an earlier run of it is old."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -58,13 +59,15 @@ class Process:
         self.child.wait()
         os.close(self.pidfd)
 
-    def last_words(self) -> str:
-        """The last line it logged, or "" if it said nothing."""
+    def last_words(self, such_as: str = "") -> str:
+        """The last line it logged that begins as the expression `such_as` says, or "" if there is none."""
         try:
             lines = self.log.read_text(errors="replace").split("\n")
         except OSError:
             return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return next(
+            (line.strip() for line in reversed(lines) if line.strip() and re.match(such_as, line)), ""
+        )
 
 
 def start(name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> Process:

@@ -111,6 +111,7 @@ spec:
         kubectl("apply", "-f", str(path))
         try:
             assert eventually(lambda: "Address already in use" in kubectl(*asked))
+            assert "[warning]" not in kubectl(*asked)  # else each would be an event
         finally:
             kubectl("delete", "-f", str(path))
 

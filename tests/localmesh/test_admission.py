@@ -127,6 +127,12 @@ def with_part(text, old, new):
         ("name: web, namespace", "name: Web, namespace", 422, 'metadata.name: Invalid value: "Web"'),
         ("labels: {app: web}", "labels: {app: 'a b'}", 422, 'labels: Invalid value: "a b"'),
         (
+            "containers:",
+            "volumes: [{name: c, configMap: {name: c}}]\n      containers:",
+            422,
+            "volumes[0].configMap.optional: Required value: the local mesh mounts no files",
+        ),
+        (
             "image: web,",
             "image: web, env: [{name: A, valueFrom: {}}],",
             400,

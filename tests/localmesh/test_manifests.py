@@ -1,5 +1,6 @@
 """Reading manifest files."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,15 @@ def test_what_the_mesh_begins_with_is_replaced_when_it_is_given(tmp_path, store)
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     with pytest.raises(MeshError, match="already exists"):
         load(store, read([_file(tmp_path, f"{text}---\n{text}")]))
+
+
+def test_a_file_that_is_applied_again_takes_away_what_it_has_lost(tmp_path, store):
+    """What the mesh begins with remembers its file, as after `kubectl apply`: that is what kubectl compares with."""
+    text = SERVICE.replace("name: web}", "name: web, labels: {}, annotations: {a: 'ü<'}}")
+    load(store, read([_file(tmp_path, text)]))
+    annotations = store.get(SERVICES, "default", "web")["metadata"]["annotations"]
+    last = json.loads(annotations["kubectl.kubernetes.io/last-applied-configuration"])
+    metadata = {"annotations": {"a": "ü<"}, "labels": {}, "name": "web", "namespace": "default"}
+    assert last["metadata"] == metadata
+    assert '"annotations":{"a":"ü\\u003c"},"labels":{},"name":"web"' in "".join(annotations.values())
+    assert last["spec"] == {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80}]}

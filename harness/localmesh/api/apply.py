@@ -26,7 +26,7 @@ from harness.localmesh.objects import with_metadata
 
 _NAMING = frozenset(("name", "namespace", "uid", "resourceVersion", "managedFields"))
 _KUBECTL = "kubectl"
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def apply(writing: Writing, old: Manifest | None, said: Manifest, *, force: bool) -> Manifest:
@@ -140,7 +140,7 @@ def _without_last_applied(
     writing: Writing, old: Manifest, hindrances: list[tuple[Manager, Path]]
 ) -> list[tuple[Manager, Path]]:
     """The conflicts but for what kubectl itself wrote by client-side apply, as its annotation tells."""
-    annotation = (old["metadata"].get("annotations") or {}).get(_LAST_APPLIED)
+    annotation = (old["metadata"].get("annotations") or {}).get(LAST_APPLIED)
     if writing.manager.name != _KUBECTL or not annotation:
         return hindrances
     try:

@@ -62,7 +62,10 @@ def _route(group: str, version: str, parts: list[str]) -> Route:
 
 
 _NOT_STORED = {(item.group, item.version, item.plural): item for item in (*REVIEWS, *ABSENT)}
-_COMMANDS = "the local mesh runs no commands in containers: its pods are processes of this machine"
+_COMMANDS = (
+    "the local mesh runs no commands in containers: its pods are processes of this machine; to send a request "
+    "as a pod, run curl here by way of its sidecar: curl -x http://POD_IP:15001 http://SERVICE:PORT/"
+)
 _NOT_SERVED = {
     ("pods", "exec"): _COMMANDS,
     ("pods", "attach"): _COMMANDS,

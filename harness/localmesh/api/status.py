@@ -21,7 +21,8 @@ def bad_request(message: str) -> Refused:
 
 def forbidden(resource: Resource, name: str, why: str) -> Refused:
     """403: the object may not be written, because of `why`."""
-    return Refused(403, "Forbidden", f'{resource.qualified} "{name}" is forbidden: {why}')
+    which = f' "{name}"' if name else ""  # an object that is yet to be made may have none in the path
+    return Refused(403, "Forbidden", f"{resource.qualified}{which} is forbidden: {why}")
 
 
 def not_found(resource: Resource, name: str) -> Refused:

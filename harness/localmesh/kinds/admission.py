@@ -18,6 +18,10 @@ from harness.localmesh.store import Admitted
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
+# Fields that Kubernetes does not ask for.
+_WANTING = {
+    "optional": ": the local mesh mounts no files; say true where the program can do without, or leave it out"
+}
 _CUSTOM = frozenset(("apiVersion", "kind", "metadata", "spec", "status"))
 
 
@@ -86,7 +90,8 @@ def _parse(manifest: Manifest, version: str, into: type[Kind]) -> None:
         field = place["path"] if place else ""
         why = _PLACE.sub("", text)
         if required := re.fullmatch(r"Object missing required field `(.*)`", why):
-            raise invalid(manifest, _joined(field, required[1]), "Required value") from None
+            why = _WANTING.get(required[1], "")
+            raise invalid(manifest, _joined(field, required[1]), f"Required value{why}") from None
         if why.startswith("Invalid enum value"):
             raise invalid(manifest, field, f"Unsupported value: {why[19:]}") from None
         message = f"{_cannot_be_handled(manifest, version)}: {field}: {why[0].lower()}{why[1:]}"

@@ -40,11 +40,14 @@ def parse(
     into: type[T],
     decode: Callable[[type, Any], Any] | None = None,
     hints: Mapping[str, str] | None = None,
+    *,
+    hint: str = "",
 ) -> T:
     """The part `manifest[section]` as `into` (an absent section is an empty one).
 
     `decode(type, value)` makes values of types that JSON does not know, and raises ValueError for a value that
-    is none of that type. `hints` say, by the name of an unknown field or by an unknown value, what to do instead.
+    is none of that type. `hints` say, by the name of an unknown field or by an unknown value, what to do instead;
+    `hint` says it of all others.
 
     Raises:
         Refused: 422 with the path of the first field that is unknown or has the wrong type.
@@ -52,7 +55,7 @@ def parse(
     try:
         return msgspec.convert(manifest.get(section) or {}, into, dec_hook=decode)
     except msgspec.ValidationError as error:
-        field, why = _explain(section, str(error), hints or {})
+        field, why = _explain(section, str(error), hints or {}, hint)
         raise invalid(manifest, field, why) from None
 
 
@@ -71,13 +74,15 @@ def unprintable(value: Any, path: str, *, allowed: str = "") -> Iterator[str]:
             yield from unprintable(item, f"{path}[{index}]", allowed=allowed)
 
 
-def _explain(section: str, message: str, hints: Mapping[str, str]) -> tuple[str, str]:
+def _explain(section: str, message: str, hints: Mapping[str, str], hint: str) -> tuple[str, str]:
     place = _PLACE.search(message)
     field = section + (place["path"] if place else "")
     text = _PLACE.sub("", message)
     if unknown := _UNKNOWN.match(text):
-        why = hints.get(unknown["name"], "this field is unknown or the local mesh does not emulate it")
+        why = hints.get(
+            unknown["name"], hint or "this field is unknown or the local mesh does not emulate it"
+        )
         return f"{field}.{unknown['name']}", why
-    if (value := _VALUE.fullmatch(text)) and value["value"] in hints:
-        return field, f"{text[0].lower()}{text[1:]}: {hints[value['value']]}"
+    if (value := _VALUE.fullmatch(text)) and (why := hints.get(value["value"], hint)):
+        return field, f"{text[0].lower()}{text[1:]}: {why}"
     return field, text[0].lower() + text[1:]

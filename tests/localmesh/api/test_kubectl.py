@@ -264,9 +264,12 @@ def test_what_is_not_emulated_is_refused_with_the_reason(kubectl):
         done = kubectl("apply", side, "-f-", stdin=job, check=False)
         assert "the local mesh does not emulate Job" in done.stderr
         assert "it has ConfigMap, Deployment" in done.stderr
+        assert '""' not in done.stderr
     assert "No resources found" in kubectl("get", "networkpolicies,hpa,statefulsets,jobs", "-A").stderr
     kubectl("apply", "-f-", stdin=POD)
-    assert "runs no commands" in kubectl("exec", "web", "--", "ls", check=False).stderr
+    refused = kubectl("exec", "web", "--", "ls", check=False).stderr
+    assert "runs no commands" in refused
+    assert "curl -x http://POD_IP:15001" in refused
     assert (
         "does not emulate taints" in kubectl("taint", "node", "local", "a=b:NoSchedule", check=False).stderr
     )

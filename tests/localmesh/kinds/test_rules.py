@@ -235,6 +235,12 @@ def test_what_istio_takes_is_admitted_without_a_word(answer, kind, spec):
             RULE.format("when: [{key: destination.port, values: [http]}]"),
             "rules[0].when[0].values[0]: 'http' is no port",
         ),
+        (
+            "EnvoyFilter",
+            "{configPatches: [{applyTo: CLUSTER}]}",
+            "configPatches[0].applyTo: invalid enum value 'CLUSTER': the local mesh takes one EnvoyFilter only",
+        ),
+        ("EnvoyFilter", "{targetRefs: []}", "targetRefs: the local mesh has no waypoints"),
         ("Telemetry", "{tracing: []}", "tracing: the local mesh does not emulate tracing yet"),
         (
             "Telemetry",

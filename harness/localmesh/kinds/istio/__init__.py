@@ -79,4 +79,5 @@ def spec_of(manifest: Manifest, kind: type[S]) -> S:
 
 
 def _parsed(manifest: Manifest, kind: type[S]) -> S:
-    return parse(manifest, "spec", kind, decode, {**refusals.FIELDS, **refusals.VALUES})
+    hints = {**refusals.FIELDS, **refusals.VALUES}
+    return parse(manifest, "spec", kind, decode, hints, hint=refusals.KINDS.get(manifest["kind"], ""))

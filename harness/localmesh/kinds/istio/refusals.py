@@ -36,3 +36,9 @@ VALUES = {
     "IPTABLES": "the local mesh does not capture traffic; leave the field out",
 }
 """By the value."""
+
+KINDS = {
+    "EnvoyFilter": "the local mesh takes one EnvoyFilter only, an HTTP_FILTER patch that inserts "
+    "envoy.filters.http.fault into SIDECAR_INBOUND listeners",
+}
+"""By the kind of the object, where nothing closer is known about a field or value."""
