@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install run test check bench clean
+.PHONY: help install run test check bench conformance fuzz clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -21,13 +21,24 @@ run: install  ## the experiments on the local mesh: a table of verdicts and a re
 	@harness run experiments
 
 test: install check  ## every test
-	@pytest
+	@pytest -m "not e2e" -n 2
+	@pytest -m e2e
 
 check: install  ## lint, types, dependency direction
 	@ruff check . && ruff format --check . && mypy && lint-imports
 
-bench: install  ## the figures of the local mesh
-	@python -P tests/bench.py
+bench: install  ## the figures of the local mesh (QUICK=1 within two minutes)
+	@python -m tests.bench.run $(if $(QUICK),--quick)
+
+CASES := 2000
+SEED :=
+conformance: install  ## our translation against istiod's own, on CASES=2000 generated cases (SEED= repeats a run)
+	@scripts/istiod-translate
+	@python -m tests.conformance --cases $(CASES) $(if $(SEED),--seed $(SEED))
+
+RUNS := 10000
+fuzz: install  ## RUNS=10000 mutated manifests: refused, or accepted by the API and by Envoy (SEED= repeats a run)
+	@FUZZ_RUNS=$(RUNS) $(if $(SEED),FUZZ_SEED=$(SEED)) pytest -q -x tests/localmesh/test_fuzz.py
 
 clean:  ## removes what make made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

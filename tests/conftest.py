@@ -14,8 +14,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import settings
 
 from harness.cluster import Cluster
+
+# How long an example takes says more about the machine than about the code; `timeout` ends what hangs.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 TOKEN = "a-secret-token"
 KINDS = {

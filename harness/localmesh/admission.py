@@ -6,19 +6,30 @@ from collections.abc import Callable
 
 from harness.localmesh import images
 from harness.localmesh.addresses import Block
-from harness.localmesh.api.resources import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS, SERVICES, Resource
+from harness.localmesh.api.resources import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    DESTINATION_RULES,
+    NAMESPACES,
+    PODS,
+    REPLICA_SETS,
+    SERVICES,
+    VIRTUAL_SERVICES,
+    Resource,
+)
 from harness.localmesh.errors import Refused
+from harness.localmesh.kinds import istio
 from harness.localmesh.kinds.admission import admit
 from harness.localmesh.kinds.defaults import complete
+from harness.localmesh.kinds.istio.meshconfig import is_mesh_config, mesh_config, pod_proxy_config
 from harness.localmesh.kinds.parse import Manifest, invalid
-from harness.localmesh.store import Admit, Operation, Store
+from harness.localmesh.store import Admit, Admitted, Operation, Store
 
 PROXY = "istio-proxy"
 """The name of the sidecar's container, as in Istio."""
 
 PROXY_IMAGE = "docker.io/istio/proxyv2:1.30.3"
-NODE = "local"
-"""The name of the one node."""
+PILOT_IMAGE = "docker.io/istio/pilot:1.30.3"
 
 _INJECT = "sidecar.istio.io/inject"
 
@@ -29,7 +40,9 @@ def guarded_store(block: Block) -> Store:
     def itself() -> Store:
         return store
 
-    store = Store((admit, _known_images, _cluster_ips(block, itself), _scheduled, _sidecars(itself)))
+    store = Store(
+        (admit, _settings, _known_images, _cluster_ips(block, itself), _sidecars(itself), _subsets(itself))
+    )
     return store
 
 
@@ -48,6 +61,13 @@ def _cluster_ips(block: Block, store: Callable[[], Store]) -> Admit:
     return give
 
 
+def _settings(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:
+    """Refuses mesh-wide settings that the mesh does not have."""
+    if resource == CONFIG_MAPS and operation != "STATUS" and is_mesh_config(new):
+        mesh_config(new)
+    return new
+
+
 def _known_images(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:
     """Refuses a pod template with an image that the mesh has no program for."""
     if operation != "STATUS" and resource in (DEPLOYMENTS, REPLICA_SETS, PODS):
@@ -58,16 +78,19 @@ def _known_images(operation: Operation, resource: Resource, new: Manifest, old: 
             except Refused as refused:
                 field = refused.field.replace("template.spec.", "") if resource == PODS else refused.field
                 raise invalid(new, field, refused.message.partition(": ")[2]) from None
+        _check_annotations(new, new if resource == PODS else new["spec"]["template"])
     return new
 
 
-def _scheduled(operation: Operation, resource: Resource, new: Manifest, old: Manifest | None) -> Manifest:
-    """Places a new pod on the one node."""
-    if resource != PODS or operation != "CREATE":
-        return new
-    if new["spec"].get("nodeName", NODE) != NODE:
-        raise invalid(new, "spec.nodeName", f'the local mesh has one node, "{NODE}"; leave the field out')
-    return {**new, "spec": {**new["spec"], "nodeName": NODE}}
+def _check_annotations(manifest: Manifest, pod: Manifest) -> None:
+    """Refuses annotations of a pod or template that its proxy or its programs would not start with."""
+    pod_proxy_config({**manifest, "metadata": {**manifest["metadata"], **(pod.get("metadata") or {})}})
+    annotations = (pod.get("metadata") or {}).get("annotations") or {}
+    for container in pod["spec"]["containers"]:
+        try:
+            images.check_annotations(container["image"], container, annotations)
+        except Refused as refused:
+            raise invalid(manifest, refused.field, refused.message.partition(": ")[2]) from None
 
 
 def _sidecars(store: Callable[[], Store]) -> Admit:
@@ -83,6 +106,35 @@ def _sidecars(store: Callable[[], Store]) -> Admit:
         return complete({**new, "spec": {**new["spec"], "containers": containers}})
 
     return inject
+
+
+def _subsets(store: Callable[[], Store]) -> Admit:
+    """Warns of a VirtualService that sends to subsets no DestinationRule defines yet."""
+
+    def warn(
+        operation: Operation, resource: Resource, new: Manifest, old: Manifest | None
+    ) -> Manifest | Admitted:
+        if resource != VIRTUAL_SERVICES or operation == "STATUS":
+            return new
+        spec = istio.spec_of(new, istio.VirtualService)
+        rules = [
+            (istio.spec_of(rule, istio.DestinationRule), rule["metadata"]["namespace"])
+            for rule in store().list(DESTINATION_RULES, where=_may_concern(spec))
+        ]
+        return Admitted(new, istio.subset_warnings(spec, new["metadata"]["namespace"], rules))
+
+    return warn
+
+
+def _may_concern(spec: istio.VirtualService) -> Callable[[Manifest], bool]:
+    """Whether a DestinationRule may be for a host that `spec` names; all others need not be read."""
+    named = {host.partition(".")[0] for host in istio.called_hosts(spec)}
+
+    def concerns(rule: Manifest) -> bool:
+        host = str(rule["spec"].get("host", ""))
+        return host.startswith("*") or host.partition(".")[0] in named
+
+    return concerns
 
 
 def is_gateway(pod: Manifest) -> bool:

@@ -17,25 +17,61 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 (a type, not a secret)
 
 
+_ROOT_LIFETIME = 10 * 365 * 86_400.0  # as istiod's self-signed root
+
+
 class Authority:
-    """A self-signed root that lives as long as the mesh; its key never leaves this process."""
+    """A certificate authority with a self-signed root."""
 
     def __init__(self, lifetime: float = 86_400.0) -> None:
-        """Args: lifetime: seconds for which the root and everything it signs are valid (istiod: 24 h for workloads)."""
-        self._lifetime = lifetime
+        """Makes a new root. Args: lifetime: seconds for which a workload's certificate is valid (istiod: 24 h)."""
+        self.lifetime = lifetime
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "cluster.local")])
+        name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "cluster.local")])
         self.root = (
-            self._builder(self._name, self._key.public_key())
+            _builder(name, name, self._key.public_key(), _ROOT_LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs=True), critical=True)
             .sign(self._key, hashes.SHA256())
         )
 
+    @classmethod
+    def of(cls, certificate: str, key: str, lifetime: float = 86_400.0) -> Authority:
+        """The authority with this root certificate and key, both PEM.
+
+        Raises:
+            ValueError: they are none, do not belong together, or the certificate may sign no others or has expired.
+        """
+        root = x509.load_pem_x509_certificate(certificate.encode())
+        try:
+            private = serialization.load_pem_private_key(key.encode(), None)
+        except TypeError as error:  # it is encrypted
+            raise ValueError(str(error)) from None
+        if not isinstance(private, ec.EllipticCurvePrivateKey):
+            raise ValueError("the key is no key of an elliptic curve")
+        if private.public_key() != root.public_key():
+            raise ValueError("the key is not that of the certificate")
+        try:
+            signs = root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        except x509.ExtensionNotFound:
+            signs = False
+        if not signs:
+            raise ValueError("the certificate is not one of an authority (CA:TRUE)")
+        if root.not_valid_after_utc <= datetime.now(UTC):
+            raise ValueError("the certificate has expired")
+        found = cls.__new__(cls)
+        found.lifetime, found.root, found._key = lifetime, root, private
+        return found
+
     @property
     def root_pem(self) -> str:
         """The root certificate."""
         return _pem(self.root)
+
+    @property
+    def key_pem(self) -> str:
+        """The root's private key."""
+        return _private(self._key)
 
     def issue(self, *, uri: str = "", address: str = "") -> tuple[str, str]:
         """A certificate chain and its private key as PEM, for the SPIFFE identity `uri` or the IP `address`."""
@@ -46,7 +82,7 @@ class Authority:
         if address:
             names.append(x509.IPAddress(ipaddress.ip_address(address)))
         certificate = (
-            self._builder(x509.Name([]), key.public_key())
+            _builder(x509.Name([]), self.root.subject, key.public_key(), self.lifetime)
             .add_extension(x509.SubjectAlternativeName(names), critical=True)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs=False), critical=True)
@@ -59,34 +95,40 @@ class Authority:
             )
             .sign(self._key, hashes.SHA256())
         )
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return _pem(certificate) + self.root_pem, private.decode()
+        return _pem(certificate) + self.root_pem, _private(key)
 
     def secrets(self, identity: str) -> dict[str, dict[str, Any]]:
         """The SDS resources of the workload `identity`: "default", a new certificate with its key, and "ROOTCA"."""
+        return {"default": self.certificate(identity), "ROOTCA": trust(self.root_pem)}
+
+    def certificate(self, identity: str) -> dict[str, Any]:
+        """The SDS resource "default": a new certificate for `identity` with its key."""
         chain, key = self.issue(uri=identity)
         certificate = {"certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key}}
-        trusted = {"trusted_ca": {"inline_string": self.root_pem}}
-        return {
-            "default": {"@type": _SECRET, "name": "default", "tls_certificate": certificate},
-            "ROOTCA": {"@type": _SECRET, "name": "ROOTCA", "validation_context": trusted},
-        }
+        return {"@type": _SECRET, "name": "default", "tls_certificate": certificate}
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            # A minute of grace, since a clock may be stepped back while the mesh runs.
-            .not_valid_before(now - timedelta(minutes=1))
-            .not_valid_after(now + timedelta(seconds=self._lifetime))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        )
+
+def trust(roots: str) -> dict[str, Any]:
+    """The SDS resource "ROOTCA": whoever has a certificate under one of these roots (PEM) is believed."""
+    trusted = {"trusted_ca": {"inline_string": roots}}
+    return {"@type": _SECRET, "name": "ROOTCA", "validation_context": trusted}
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: float
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        # A minute of grace, since a clock may be stepped back while the mesh runs.
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(seconds=lifetime))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:
@@ -105,3 +147,9 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
 
 def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()

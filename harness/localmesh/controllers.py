@@ -6,16 +6,25 @@ wakes the control loop again.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from harness.localmesh import events, workloads
+from harness.localmesh import (
+    claims,
+    disruption,
+    endpoints,
+    events,
+    nodes,
+    progress,
+    rollout,
+    scheduler,
+    slices,
+    workloads,
+)
 from harness.localmesh.api.resources import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -26,109 +35,152 @@ from harness.localmesh.api.resources import (
 )
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.parse import Manifest
-from harness.localmesh.objects import timestamp
+from harness.localmesh.rollout import Family
 from harness.localmesh.store import Store
-from harness.localmesh.workloads import is_ready, owned_by
+from harness.localmesh.workloads import available_in, by_controller, is_terminating
 
 _BURST = 50  # pods that a ReplicaSet may make in one turn
 _LOG = logging.getLogger(__name__)
 
+_Owned = dict[str, list[Manifest]]
+"""What each controller owns, by its UID, oldest first."""
 
-def reconcile(store: Store, chance: random.Random) -> None:
-    """Takes every Deployment, ReplicaSet and Service one step further; `chance` names the pods."""
-    sets = store.list(REPLICA_SETS)
+
+def reconcile(store: Store, chance: random.Random) -> float | None:
+    """Takes every Deployment, ReplicaSet, Service, Node and pod without a place one step further.
+
+    Args:
+        store: what there is.
+        chance: names the pods.
+
+    Returns:
+        Seconds until it is needed again even if nothing happens; None: not before something happens.
+    """
+    now = datetime.now(UTC)
+    claims.reconcile(store)
     pods = store.list(PODS)
-    for deployment in store.list(DEPLOYMENTS):
-        _settle(_deployment, store, deployment, owned_by(deployment, sets))
-    for replica_set in store.list(REPLICA_SETS):
-        _settle(_replica_set, store, replica_set, owned_by(replica_set, pods), chance)
-    slices = store.list(ENDPOINT_SLICES)
+    owned = by_controller((*store.list(REPLICA_SETS), *pods, *store.list(ENDPOINT_SLICES)))
+    waits = [_settle(_deployment, store, item, owned, now) for item in store.list(DEPLOYMENTS)]
+    waits += [_settle(_replica_set, store, item, owned, chance, now) for item in store.list(REPLICA_SETS)]
     for service in store.list(SERVICES):
         _settle(_balance, store, service)
-        _settle(_endpoint_slices, store, service, pods, owned_by(service, slices))
+        _settle(_endpoint_slices, store, service, pods, owned)
+    endpoints.reconcile(store)
+    disruption.reconcile(store)
+    nodes.reconcile(store)
+    scheduler.reconcile(store)
+    return min((wait for wait in waits if wait is not None), default=None)
 
 
-def _settle(step: Callable[..., None], store: Store, owner: Manifest, *arguments: Any) -> None:
+def _settle(
+    step: Callable[..., float | None], store: Store, owner: Manifest, *arguments: Any
+) -> float | None:
     try:
-        step(store, owner, *arguments)
+        return step(store, owner, *arguments)
     except Refused as refused:
         # Somebody changed or deleted the object since it was read: the wake-up that comes with it tries again.
         if refused.reason not in ("NotFound", "Conflict", "AlreadyExists", "Forbidden"):
-            events.complain(store, owner, "FailedCreate", refused.message)
+            events.record(store, owner, "Warning", "FailedCreate", refused.message)
     except Exception as error:
         # One object that cannot be settled must not keep the others from it.
         _LOG.exception("Cannot settle %s %s", owner["kind"], owner["metadata"]["name"])
-        events.complain(store, owner, "FailedReconcile", f"{type(error).__name__}: {error}")
+        events.record(store, owner, "Warning", "FailedReconcile", f"{type(error).__name__}: {error}")
+    return None
 
 
-def _deployment(store: Store, deployment: Manifest, sets: list[Manifest]) -> None:
-    if "deletionTimestamp" in deployment["metadata"]:
+def _deployment(store: Store, deployment: Manifest, owned: _Owned, now: datetime) -> float | None:
+    if is_terminating(deployment):
+        return None
+    family = Family.of(deployment, _of(deployment, owned))
+    old_pods = any(_of(item, owned) for item in family.old)
+    targets = rollout.plan(family, old_pods=old_pods)
+    if family.new is None and "" in targets:
+        made = workloads.replica_set(deployment, targets[""], rollout.marks(family))
+        store.create(REPLICA_SETS, made)
+        _tell_scaled(store, deployment, made, 0, targets[""])
+    for item in family.sets:
+        _keep_set(store, family, item, targets.get(item["metadata"]["name"]))
+    _keep_revision(store, family)
+    _set_status(store, DEPLOYMENTS, deployment, progress.status(family, now))
+    if progress.complete(family):
+        for item in rollout.surplus(family):
+            store.delete(REPLICA_SETS, item["metadata"]["namespace"], item["metadata"]["name"])
+    return progress.late_in(family, now)
+
+
+def _keep_set(store: Store, family: Family, item: Manifest, replicas: int | None) -> None:
+    """Gives a ReplicaSet its size and its annotations; the newest also follows minReadySeconds."""
+    metadata, spec = item["metadata"], item["spec"]
+    wanted, size = dict(metadata.get("annotations", {})), dict(spec)
+    if replicas is not None:
+        size["replicas"] = replicas
+    if item is family.new and not family.paused:
+        wanted = rollout.marks(family)
+        size["minReadySeconds"] = family.deployment["spec"].get("minReadySeconds", 0)
+        if not size["minReadySeconds"]:
+            del size["minReadySeconds"]
+    elif size["replicas"]:
+        wanted |= rollout.sizes(family)
+    if (wanted, size) == (metadata.get("annotations", {}), spec):
         return
-    hashed = workloads.template_hash(deployment)
-    current = next(
-        (item for item in sets if item["metadata"].get("labels", {}).get(workloads.HASH_LABEL) == hashed),
-        None,
+    store.update(
+        REPLICA_SETS,
+        metadata["namespace"],
+        metadata["name"],
+        lambda old: {**old, "metadata": {**old["metadata"], "annotations": wanted}, "spec": size},
     )
-    old = [item for item in sets if item is not current and item["spec"]["replicas"] > 0]
-    new, left = _rollout(deployment, current, old)
-    if current is None:
-        store.create(REPLICA_SETS, workloads.replica_set(deployment, new))
-    elif current["spec"]["replicas"] != new:
-        _scale(store, current, new)
-    for item in old:
-        keep = min(left, item["spec"]["replicas"])
-        left -= keep
-        if keep != item["spec"]["replicas"]:
-            _scale(store, item, keep)
-    status = workloads.deployment_status(deployment, sets, timestamp(datetime.now(UTC)))
-    _set_status(store, DEPLOYMENTS, deployment, status)
+    if size["replicas"] != spec["replicas"]:
+        _tell_scaled(store, family.deployment, item, spec["replicas"], size["replicas"])
 
 
-def _rollout(deployment: Manifest, current: Manifest | None, old: list[Manifest]) -> tuple[int, int]:
-    """How many pods the present ReplicaSet shall have, and the older ones together."""
-    wanted = deployment["spec"].get("replicas", 1)
-    if not old:
-        return wanted, 0
-    if deployment["spec"].get("strategy", {}).get("type") == "Recreate":
-        gone = all(item.get("status", {}).get("replicas", 0) == 0 for item in old)
-        return (wanted if gone else 0), 0
-    surge, unavailable = workloads.surge_and_unavailable(deployment)
-    old_pods = sum(item["spec"]["replicas"] for item in old)
-    old_ready = sum(map(_ready, old))
-    ready = old_ready + (_ready(current) if current else 0)
-    dispensable = max(0, ready - (wanted - unavailable)) + old_pods - old_ready
-    have = current["spec"]["replicas"] if current else 0
-    new = have if have > wanted else max(have, min(wanted, wanted + surge - old_pods))
-    return min(new, wanted), max(0, old_pods - dispensable)
+def _tell_scaled(store: Store, deployment: Manifest, item: Manifest, before: int, after: int) -> None:
+    verb = "up" if after > before else "down"
+    name = item["metadata"]["name"]
+    message = f"Scaled {verb} replica set {name} from {before} to {after}"
+    events.record(store, deployment, "Normal", "ScalingReplicaSet", message, by="deployment-controller")
 
 
-def _ready(replica_set: Manifest) -> int:
-    # Those that are about to go do not count, though the status may still name them.
-    return min(
-        int(replica_set.get("status", {}).get("readyReplicas", 0)), int(replica_set["spec"]["replicas"])
-    )
-
-
-def _replica_set(store: Store, owner: Manifest, pods: list[Manifest], chance: random.Random) -> None:
-    if "deletionTimestamp" in owner["metadata"]:
+def _keep_revision(store: Store, family: Family) -> None:
+    """The Deployment carries the revision of its newest ReplicaSet."""
+    metadata = family.deployment["metadata"]
+    if family.new is None or family.paused:
         return
-    live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    revision = rollout.marks(family)[rollout.REVISION]
+    if metadata.get("annotations", {}).get(rollout.REVISION) == revision:
+        return
+
+    def carry(old: Manifest) -> Manifest:
+        kept = {**old["metadata"].get("annotations", {}), rollout.REVISION: revision}
+        return {**old, "metadata": {**old["metadata"], "annotations": kept}}
+
+    store.update(DEPLOYMENTS, metadata["namespace"], metadata["name"], carry)
+
+
+def _replica_set(
+    store: Store, owner: Manifest, owned: _Owned, chance: random.Random, now: datetime
+) -> float | None:
+    if is_terminating(owner):
+        return None
+    live = [pod for pod in _of(owner, owned) if not is_terminating(pod)]
     missing = owner["spec"].get("replicas", 1) - len(live)
     for _ in range(min(missing, _BURST)):
-        store.create(PODS, workloads.pod(owner, chance))
-    # As Kubernetes does: pods that do not serve go first, then the youngest.
-    youngest_first = live[::-1]
-    surplus = sorted(youngest_first, key=is_ready)[: max(0, -missing)]
-    for pod in surplus:
-        store.delete(PODS, pod["metadata"]["namespace"], pod["metadata"]["name"])
-    _set_status(store, REPLICA_SETS, owner, workloads.replica_set_status(owner, live))
+        made = store.create(PODS, workloads.pod(owner, chance))
+        message = f"Created pod: {made['metadata']['name']}"
+        events.record(store, owner, "Normal", "SuccessfulCreate", message, by="replicaset-controller")
+    for pod in workloads.first_to_go(live)[: max(0, -missing)]:
+        metadata = pod["metadata"]
+        store.delete(PODS, metadata["namespace"], metadata["name"])
+        message = f"Deleted pod: {metadata['name']}"
+        events.record(store, owner, "Normal", "SuccessfulDelete", message, by="replicaset-controller")
+    _set_status(store, REPLICA_SETS, owner, workloads.replica_set_status(owner, live, now))
+    min_ready = owner["spec"].get("minReadySeconds", 0)
+    waits = [wait for pod in live if (wait := available_in(pod, min_ready, now))]
+    return min(waits, default=None)
 
 
-def _endpoint_slices(
-    store: Store, service: Manifest, pods: tuple[Manifest, ...], slices: list[Manifest]
-) -> None:
-    wanted = {item["metadata"]["name"]: item for item in endpoint_slices(service, pods)}
-    for item in slices:
+def _endpoint_slices(store: Store, service: Manifest, pods: tuple[Manifest, ...], owned: _Owned) -> None:
+    wanted = {item["metadata"]["name"]: item for item in slices.endpoint_slices(service, pods)}
+    for item in _of(service, owned):
         name = item["metadata"]["name"]
         new = wanted.pop(name, None)
         if new is None:
@@ -151,82 +203,8 @@ def _balance(store: Store, service: Manifest) -> None:
         _set_status(store, SERVICES, service, {"loadBalancer": {"ingress": ingress}})
 
 
-def endpoint_slices(service: Manifest, pods: Iterable[Manifest]) -> list[Manifest]:
-    """The EndpointSlices of a Service: one for each way in which its named target ports resolve."""
-    selector = service["spec"].get("selector")
-    if not selector:
-        return []
-    by_ports: dict[tuple[tuple[str, int], ...], list[Manifest]] = defaultdict(list)
-    for pod in pods:
-        metadata = pod["metadata"]
-        address = pod.get("status", {}).get("podIP")
-        labels = metadata.get("labels", {})
-        if metadata["namespace"] != service["metadata"]["namespace"] or not address:
-            continue
-        if selector.items() <= labels.items():
-            by_ports[_resolved(service, pod)].append(_endpoint(pod, address))
-    return [_slice(service, ports, endpoints) for ports, endpoints in by_ports.items()]
-
-
-def target_port(port: Manifest, pod: Manifest) -> int | None:
-    """The number on `pod` that a Service's `port` stands for; None when the pod has no port of that name."""
-    target = port.get("targetPort", port["port"])
-    if isinstance(target, int):
-        return target
-    for container in pod["spec"]["containers"]:
-        for candidate in container.get("ports", ()):
-            if candidate.get("name") == target:
-                return int(candidate["containerPort"])
-    return None
-
-
-def _resolved(service: Manifest, pod: Manifest) -> tuple[tuple[str, int], ...]:
-    found = ((port.get("name", ""), target_port(port, pod)) for port in service["spec"].get("ports") or ())
-    return tuple((name, number) for name, number in found if number is not None)
-
-
-def _endpoint(pod: Manifest, address: str) -> Manifest:
-    terminating = "deletionTimestamp" in pod["metadata"]
-    ready = is_ready(pod)
-    return {
-        "addresses": [address],
-        "conditions": {"ready": ready, "serving": ready, "terminating": terminating},
-        "nodeName": pod["spec"].get("nodeName", ""),
-        "targetRef": {
-            "kind": "Pod",
-            "name": pod["metadata"]["name"],
-            "namespace": pod["metadata"]["namespace"],
-            "uid": pod["metadata"]["uid"],
-        },
-    }
-
-
-def _slice(service: Manifest, ports: tuple[tuple[str, int], ...], endpoints: list[Manifest]) -> Manifest:
-    metadata = service["metadata"]
-    suffix = hashlib.sha256(repr((metadata["uid"], ports)).encode()).hexdigest()[:5]
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": f"{metadata['name']}-{suffix}",
-            "namespace": metadata["namespace"],
-            "labels": {"kubernetes.io/service-name": metadata["name"]},
-            "ownerReferences": [workloads.owner_reference(service)],
-        },
-        "addressType": "IPv4",
-        "endpoints": endpoints,
-        "ports": [{"name": name, "port": number, "protocol": "TCP"} for name, number in ports],
-    }
-
-
-def _scale(store: Store, replica_set: Manifest, replicas: int) -> None:
-    metadata = replica_set["metadata"]
-    store.update(
-        REPLICA_SETS,
-        metadata["namespace"],
-        metadata["name"],
-        lambda old: _with(old, spec={**old["spec"], "replicas": replicas}),
-    )
+def _of(owner: Manifest, owned: _Owned) -> list[Manifest]:
+    return owned.get(owner["metadata"]["uid"], [])
 
 
 def _set_status(store: Store, resource: Resource, manifest: Manifest, status: Manifest) -> None:

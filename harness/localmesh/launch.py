@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.localmesh.errors import MeshError
-from harness.localmesh.process import die_with_parent
+from harness.localmesh.process import mortal
 
 _STATE = "mesh.json"
 _LOG = "mesh.log"
@@ -224,16 +224,15 @@ def _locked(directory: Path) -> IO[str] | None:
 
 
 def _spawn(directory: Path, manifests: Sequence[Path], parent: int | None) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-P", "-m", "harness.localmesh", str(directory)]
+    argv = [sys.executable, "-P", "-m", "harness.localmesh", str(directory), *map(str, manifests)]
     return subprocess.Popen(
-        [*argv, *map(str, manifests)],
+        mortal(argv, parent) if parent else argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         # A session of its own: Ctrl-C in the terminal ends the experiment first, which then ends its mesh.
         start_new_session=True,
-        preexec_fn=die_with_parent(parent) if parent else None,  # noqa: PLW1509  (see process.start)
     )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from harness.localmesh.api.apply import LAST_APPLIED
 from harness.localmesh.api.resources import NAMESPACES, RESOURCES, by_kind
 from harness.localmesh.errors import MeshError, Refused
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.store import Store
+
+_ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
 @dataclass(frozen=True)
@@ -40,29 +44,49 @@ def read(paths: Iterable[Path]) -> tuple[Document, ...]:
 def load(store: Store, documents: Sequence[Document]) -> None:
     """Creates every object; namespaces first, the others in the order in which they are written.
 
+    What the mesh begins with, its settings in the ConfigMap `istio` above all, is replaced when it is given.
+
     Raises:
         MeshError: the mesh refuses one, with its place and the reason.
     """
+    given: set[str] = set()
     for document in sorted(documents, key=lambda item: item.manifest["kind"] != NAMESPACES.kind):
-        _create(store, document)
+        given.add(_put(store, document, given)["metadata"]["uid"])
 
 
-def _create(store: Store, document: Document) -> None:
+def _put(store: Store, document: Document, given: set[str]) -> Manifest:
     manifest = document.manifest
     resource = by_kind(manifest["apiVersion"], manifest["kind"])
-    if resource is None:
-        known = ", ".join(sorted(item.kind for item in RESOURCES))
+    if resource is None or resource.derived:
+        known = ", ".join(sorted(item.kind for item in RESOURCES if not item.derived))
         raise MeshError(
-            f"{document.place}: the local mesh has no kind {manifest['kind']} of {manifest['apiVersion']}; "
-            f"it has {known}. Leave the object out, or use a cluster."
+            f"{document.place}: the local mesh takes no kind {manifest['kind']} of {manifest['apiVersion']}; "
+            f"it takes {known}. Leave the object out, or use a cluster."
         )
     if resource.namespaced:
         metadata = {"namespace": "default", **(manifest.get("metadata") or {})}
         manifest = {**manifest, "metadata": metadata}
+    wanted = {**manifest, "apiVersion": resource.api_version}
+    metadata = wanted.get("metadata") or {}
+    wanted = {**wanted, "metadata": _remembering(wanted, metadata)}
+    there = store.find(resource, metadata.get("namespace", ""), metadata.get("name", ""))
     try:
-        store.create(resource, {**manifest, "apiVersion": resource.api_version})
+        if there is not None and there["metadata"]["uid"] not in given:
+            return store.replace(resource, wanted)
+        return store.create(resource, wanted)
     except Refused as refused:
         raise MeshError(f"{document.place}: {refused.message}") from None
+
+
+def _remembering(wanted: Manifest, metadata: Manifest) -> Manifest:
+    """The metadata with what `kubectl apply` leaves, so that a later one takes away what the file has lost."""
+    annotations = {
+        key: text for key, text in (metadata.get("annotations") or {}).items() if key != LAST_APPLIED
+    }
+    last = {**wanted, "metadata": {**metadata, "annotations": annotations}}
+    # Letter by letter as kubectl writes it, or it would call an unchanged object "configured".
+    text = json.dumps(last, separators=(",", ":"), sort_keys=True, ensure_ascii=False).translate(_ESCAPED)
+    return {**metadata, "annotations": {**annotations, LAST_APPLIED: f"{text}\n"}}
 
 
 def _files(path: Path) -> Iterator[Path]:

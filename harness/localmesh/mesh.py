@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.localmesh import addresses, controllers, genesis, programs, scrape, world
+from harness.localmesh import addresses, controllers, genesis, programs, scrape
 from harness.localmesh.admission import guarded_store
 from harness.localmesh.api.resources import DEPLOYMENTS, GATEWAYS, PODS, SERVICES, by_kind
 from harness.localmesh.api.server import Server
+from harness.localmesh.asking import accepts
 from harness.localmesh.ca import Authority
+from harness.localmesh.certificates import Certificates
 from harness.localmesh.errors import MeshError
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.kubeconfig import write_kubeconfig
@@ -28,14 +30,19 @@ from harness.localmesh.launch import Addresses
 from harness.localmesh.manifests import load, read
 from harness.localmesh.process import Process
 from harness.localmesh.publisher import Publisher
-from harness.localmesh.sandbox import accepts
 from harness.localmesh.workloads import is_ready
+from harness.localmesh.world import World
 from harness.localmesh.xds.model import ROOT_NAMESPACE, Proxy
 from harness.localmesh.xds.server import ConfigurationServer
 
 _UP_WITHIN = 60.0
 _POLL = 0.01
+_STROLL = 0.1
 _AFTER_FAILURE = 0.5
+_CERTIFICATE = 86_400.0
+_API_CERTIFICATE = 365 * 86_400.0
+_LOG_LIMIT = 10 << 20
+_LOG_CHECK = 10.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -48,7 +55,12 @@ class LocalMesh:
         seed: names the pods.
     """
 
-    def __init__(self, directory: Path, announce: Callable[[str], None], seed: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        announce: Callable[[str], None],
+        seed: int = 0,
+    ) -> None:
         self._directory = directory
         self._announce = announce
         self._chance = random.Random(seed)
@@ -58,21 +70,28 @@ class LocalMesh:
         self._store = guarded_store(self._block)
         self._store.subscribe(self._nudge)
         self._stats_token = secrets.token_urlsafe(32)
-        self._authority = Authority()
+        # Not the mesh's own, whose root can be exchanged: the kubeconfig holds this one for good.
+        self._authority = Authority(_API_CERTIFICATE)
+        self._world = World(self._store)
+        self._certificates = Certificates(self._store, _CERTIFICATE, self._chance)
         self._configuration = ConfigurationServer(directory / "xds.sock", self._nudge)
-        self._publisher = Publisher(lambda: world.mesh(self._store), self._configuration)
+        self._publisher = Publisher(self._world.mesh, self._configuration)
         self._kubelet = Kubelet(
             store=self._store,
             block=self._block,
-            authority=self._authority,
+            certificates=self._certificates,
             directory=directory / "pods",
             xds_socket=directory / "xds.sock",
             stats_token=self._stats_token,
             gateway_address=self._gateway_address,
+            wake=self._nudge,
+            settings=lambda: self._world.mesh().config,
         )
+        self._settled, self._next_step = 0, math.inf
         self._targets: tuple[Proxy, ...] = ()
         self._prometheus: Process | None = None
         self._is_up = False
+        self._trimmed_at = 0.0
         self._server: Server | None = None
 
     def up(self, manifests: Sequence[Path]) -> Addresses:
@@ -144,18 +163,62 @@ class LocalMesh:
 
     def _turn(self, patience: float | None = None) -> None:
         """One turn of the control loop: every part takes a step, then waits until there is something to do."""
-        controllers.reconcile(self._store, self._chance)
+        next_step = self._settle()
+        self._certificates.frozen = self._frozen()
+        settings = self._world.mesh().config
+        self._certificates.set_lifetime(settings.certificate_lifetime, settings.certificate_grace)
+        self._certificates.reconcile(self._configuration.behind)
         self._kubelet.reconcile()
         for node, kind in self._configuration.refusals():
             self._kubelet.complain(node, kind)
         self._keep_prometheus()
         proxies = self._kubelet.proxies()
-        self._publisher.push(proxies)
+        if not self._certificates.frozen:
+            self._publisher.push(proxies)
+            self._kubelet.reach(self._publisher.given)
         if proxies != self._targets:
             self._targets = proxies
             scrape.write_targets(self._directory / "prometheus", proxies)
-        waits = [self._kubelet.patience(), self._publisher.patience(), patience]
+        self._trim_logs()
+        waits = [self._kubelet.patience(), self._certificates.patience(), next_step, patience, _LOG_CHECK]
+        if not self._certificates.frozen:
+            waits.append(self._publisher.patience())
         self._sleep(min((wait for wait in waits if wait is not None), default=None))
+
+    def _trim_logs(self) -> None:
+        """Empties what containers have logged beyond 10 MiB, where Kubernetes too begins a new file.
+
+        Everybody appends, so the next line stands at the beginning; sidecars log every request.
+        """
+        now = time.monotonic()
+        if now < self._trimmed_at + _LOG_CHECK:
+            return
+        self._trimmed_at = now
+        for path in (self._directory / "pods").glob("*/*.log"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_size > _LOG_LIMIT:
+                    os.truncate(path, 0)
+
+    def _settle(self) -> float | None:
+        """Lets the controllers take a step unless they have seen all there is; gives the seconds until the next."""
+        now, seen = time.monotonic(), self._store.revision
+        if seen != self._settled or now >= self._next_step:
+            wait = controllers.reconcile(self._store, self._chance)
+            # What they have written themselves makes them look again.
+            self._settled, self._next_step = seen, math.inf if wait is None else now + wait
+        return None if self._next_step == math.inf else max(0.0, self._next_step - now)
+
+    def _frozen(self) -> bool:
+        """Whether there is no istiod: the proxies then keep what they have, and certificates are not renewed.
+
+        While the mesh comes up its first istiod is not waited for: that would only delay everybody's configuration.
+        """
+        if not self._is_up:
+            return False
+        pods = self._store.list(PODS, ROOT_NAMESPACE)
+        return not any(
+            is_ready(pod) for pod in pods if pod["metadata"].get("labels", {}).get("app") == genesis.ISTIOD
+        )
 
     def _keep_prometheus(self) -> None:
         """Starts Prometheus again when it has ended; its data are still there."""
@@ -176,9 +239,9 @@ class LocalMesh:
 
     def _await_ready(self, *places: tuple[str, int]) -> None:
         deadline = time.monotonic() + _UP_WITHIN
-        told = -1
+        told, pause = -1, _POLL
         while not self._stopping:
-            self._turn(_POLL)
+            self._turn(pause)
             if self._kubelet.failures:
                 raise MeshError(self._kubelet.failures[0])
             if self._prometheus is not None and self._prometheus.exit_code is not None:
@@ -189,10 +252,12 @@ class LocalMesh:
             if ready != told:
                 told = ready
                 self._announce(f"{ready} of {_count(self._wanted_pods(), 'pod')} ready")
-            settled = self._publisher.patience() is None and ready >= self._wanted_pods()
-            settled = settled and not self._configuration.behind()
-            silent = [place for place in places if not accepts(place)]
-            if settled and not silent:
+            all_ready = ready >= self._wanted_pods()
+            # News of pods wake the loop; that an Envoy has confirmed its configuration or a port is open does not.
+            pause = _POLL if all_ready else _STROLL
+            silent = [place for place in places if not accepts(place)] if all_ready else places
+            settled = self._publisher.patience() is None and not silent and not self._configuration.behind()
+            if all_ready and settled:
                 return
             if time.monotonic() > deadline:
                 raise MeshError(self._late(pods, silent))

@@ -6,27 +6,27 @@ must be called from a thread that lives as long as the mesh: the control loop ru
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import os
+import re
+import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-_prctl = ctypes.CDLL(None, use_errno=True).prctl
+_SETPRIV = shutil.which("setpriv") or "/usr/bin/setpriv"
+_STILL_THERE = 'unset PWD; [ "$PPID" = "$0" ] && exec "$@"'
 
 
-def die_with_parent(parent: int) -> Callable[[], None]:
-    """A `preexec_fn`: the child is killed when its parent (process id `parent`) ends, also if it already has."""
+def mortal(argv: Sequence[str], parent: int) -> list[str]:
+    """The command that runs `argv` and is killed when `parent`, the process that starts it, ends.
 
-    def arrange() -> None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return arrange
+    By setpriv(1) and a shell that looks whether the parent is still there, because a `preexec_fn` costs a fork of this
+    process, whose memory is large (measured: 15 ms instead of 3), and is not safe beside threads.
+    """
+    return [_SETPRIV, "--pdeathsig", "KILL", "/bin/sh", "-c", _STILL_THERE, str(parent), *argv]
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,15 @@ class Process:
         self.child.wait()
         os.close(self.pidfd)
 
-    def last_words(self) -> str:
-        """The last line it logged, or "" if it said nothing."""
+    def last_words(self, such_as: str = "") -> str:
+        """The last line it logged that begins as the expression `such_as` says, or "" if there is none."""
         try:
             lines = self.log.read_text(errors="replace").split("\n")
         except OSError:
             return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return next(
+            (line.strip() for line in reversed(lines) if line.strip() and re.match(such_as, line)), ""
+        )
 
 
 def start(name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> Process:
@@ -74,14 +76,14 @@ def start(name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path) 
     Raises:
         OSError: the program is not there or may not be run.
     """
+    if shutil.which(argv[0], path=env.get("PATH")) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
     with log.open("ab") as output:
         child = subprocess.Popen(
-            argv,
+            mortal(argv, os.getpid()),
             env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            # Safe beside threads: it takes no lock and touches nothing but two system calls.
-            preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509
         )
     return Process(name, child, os.pidfd_open(child.pid), log)

@@ -18,27 +18,6 @@ from harness.localmesh.xds.model import Proxy
 USER = "mesh"
 SCRAPE_INTERVAL = 0.5
 
-_PEER = (
-    "workload",
-    "workload_namespace",
-    "principal",
-    "app",
-    "version",
-    "canonical_service",
-    "canonical_revision",
-    "cluster",
-)
-_MAY_BE_UNKNOWN = (
-    *(f"{side}_{label}" for side in ("source", "destination") for label in _PEER),
-    "destination_service",
-    "destination_service_name",
-    "destination_service_namespace",
-    "request_protocol",
-    "response_code",
-    "response_flags",
-    "connection_security_policy",
-)
-
 
 def prepare(
     program: str, *, address: str, port: int, password: str, stats_token: str, directory: Path
@@ -75,20 +54,12 @@ def prepare(
 
 
 def configuration(directory: Path) -> dict[str, object]:
-    """What Prometheus is told to scrape, and how it renames what it gets.
+    """What Prometheus is told to scrape, and how it mends what it gets.
 
-    Envoy's stats access logger puts `envoy_` before Istio's names, and leaves a label without a value empty where
-    Istio writes "unknown"; both are mended here.
+    Envoy's stats access logger puts `envoy_` before Istio's names. Of a TCP connection the callee's sidecar knows no
+    more of the caller than its certificate, which names the namespace: Istio has it in a label of its own, that no
+    operator of an access log can fill.
     """
-    unknown = [
-        {
-            "source_labels": ["__name__", label],
-            "regex": "istio_.+;",
-            "target_label": label,
-            "replacement": "unknown",
-        }
-        for label in _MAY_BE_UNKNOWN
-    ]
     interval = f"{round(SCRAPE_INTERVAL * 1000)}ms"
     return {
         "global": {"scrape_interval": interval, "scrape_timeout": interval},
@@ -105,7 +76,12 @@ def configuration(directory: Path) -> dict[str, object]:
                         "target_label": "__name__",
                         "replacement": "$1",
                     },
-                    *unknown,
+                    {
+                        "source_labels": ["__name__", "source_workload_namespace", "source_principal"],
+                        "regex": "istio_tcp_.+;unknown;spiffe://[^/]+/ns/([^/]+)/.+",
+                        "target_label": "source_workload_namespace",
+                        "replacement": "$1",
+                    },
                 ],
             }
         ],

@@ -33,9 +33,28 @@ class State:
         place = self._by_uid.get(uid)
         return (place[0], self._tables[place[0]][place[1]]) if place else None
 
-    def all(self, resource: Resource) -> list[tuple[_Key, Manifest]]:
-        """The objects of `resource`, each with its namespace and name, in no order."""
-        return list(self._tables.get(resource, {}).items())
+    def all(self, resource: Resource, at: int = 0) -> list[tuple[_Key, Manifest]]:
+        """The objects of `resource`, each with its namespace and name, in no order.
+
+        `at` is the revision at which they were so, 0 the present one.
+
+        Raises:
+            Refused: 410 when the changes since then are no longer kept, or it has not been reached yet.
+        """
+        table = self._tables.get(resource, {})
+        if at in (0, self.history.last):
+            return list(table.items())
+        table = dict(table)
+        for change in reversed(self.history.after(at)):
+            if change.resource != resource:
+                continue
+            metadata = change.object["metadata"]
+            key = (metadata.get("namespace", ""), metadata["name"])
+            if change.previous is None:
+                table.pop(key, None)
+            else:
+                table[key] = change.previous
+        return list(table.items())
 
     def within(self, namespace: str) -> list[Found]:
         """Everything in `namespace`."""

@@ -8,11 +8,13 @@ they like.
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from harness.localmesh.api import status
 from harness.localmesh.api.resources import NAMESPACES, Resource
@@ -23,15 +25,39 @@ from harness.localmesh.history import Change
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.objects import clone, generated_name, timestamp, with_metadata, with_section
 from harness.localmesh.state import State
+from harness.localmesh.watch import Watch
 
 Operation = Literal["CREATE", "UPDATE", "STATUS"]
-Admit = Callable[[Operation, Resource, Manifest, Manifest | None], Manifest]
+
+
+class Admitted(NamedTuple):
+    """What admission lets in, with sentences for whoever wrote it."""
+
+    manifest: Manifest
+    warnings: tuple[str, ...]
+
+
+Admit = Callable[[Operation, Resource, Manifest, Manifest | None], Manifest | Admitted]
 """Admission of `(operation, resource, new, old)`: the object to store instead of `new`, or `Refused`."""
+
+
+@dataclass(frozen=True)
+class Author:
+    """A writer who is told the warnings of admission, and whose fields are recorded.
+
+    `manage(new, old)` gives the managedFields of `new`, whose own are those that the writer sent; a writer
+    without it (a controller of the mesh) leaves them as they are.
+    """
+
+    warn: Callable[[str], None]
+    manage: Callable[[Manifest, Manifest | None], list[Manifest]] | None = None
+
 
 Section = Literal["", "status"]
 """Which part of an object a write concerns: everything but the status, or the status alone."""
 
 _ATTEMPTS = 100
+_UNHEARD = Author(lambda warning: None)
 
 
 class Store:
@@ -60,11 +86,15 @@ class Store:
         Raises:
             Refused: 404 when it does not exist.
         """
-        with self._lock:
-            found = self._state.find(resource, namespace, name)
+        found = self.find(resource, namespace, name)
         if found is None:
             raise status.not_found(resource, name)
         return found
+
+    def find(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
+        """The object, or None when it does not exist."""
+        with self._lock:
+            return self._state.find(resource, namespace, name)
 
     def list(
         self, resource: Resource, namespace: str = "", where: Predicate | None = None
@@ -73,12 +103,18 @@ class Store:
         return self.snapshot(resource, namespace, where)[0]
 
     def snapshot(
-        self, resource: Resource, namespace: str = "", where: Predicate | None = None
+        self, resource: Resource, namespace: str = "", where: Predicate | None = None, *, at: int = 0
     ) -> tuple[tuple[Manifest, ...], int]:
-        """What `list` gives, with the revision it was true at: `watch` from there and nothing is missed."""
+        """What `list` gives, with the revision it was true at: `watch` from there and nothing is missed.
+
+        `at` asks for the state at an earlier revision; 0 is the present one.
+
+        Raises:
+            Refused: 410 when the changes since `at` are no longer kept, or `at` has not been reached yet.
+        """
         with self._lock:
-            items = self._state.all(resource)
-            revision = self._state.history.last
+            revision = at or self._state.history.last
+            items = self._state.all(resource, revision)
         items.sort(key=lambda item: item[0])
         return tuple(
             manifest
@@ -86,7 +122,9 @@ class Store:
             if (not namespace or place == namespace) and (where is None or where(manifest))
         ), revision
 
-    def create(self, resource: Resource, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
+    def create(
+        self, resource: Resource, manifest: Manifest, *, dry_run: bool = False, author: Author = _UNHEARD
+    ) -> Manifest:
         """Store a new object and return it as stored; `metadata.generateName` is completed.
 
         A status is dropped where it is a subresource. An object whose owners are all gone is collected at
@@ -105,10 +143,10 @@ class Store:
             name, namespace = new["metadata"].get("name", ""), new["metadata"].get("namespace", "")
             if resource.namespaced:
                 self._check_namespace(resource, namespace, name)
-            new = self._admit("CREATE", resource, new, None)
+            new = self._admit("CREATE", resource, new, None, author)
             if self._state.find(resource, namespace, name):
                 raise status.already_exists(resource, name)
-            new = _born(new)
+            new = _born(_managed(new, None, author))
             if dry_run:
                 return new
             new = self._state.commit("ADDED", resource, new, None)
@@ -116,7 +154,13 @@ class Store:
             return new
 
     def replace(
-        self, resource: Resource, manifest: Manifest, *, section: Section = "", dry_run: bool = False
+        self,
+        resource: Resource,
+        manifest: Manifest,
+        *,
+        section: Section = "",
+        dry_run: bool = False,
+        author: Author = _UNHEARD,
     ) -> Manifest:
         """Put `manifest` in the place of the object of its name and return it as stored.
 
@@ -134,7 +178,7 @@ class Store:
             name = metadata.get("name", "")
             old = self.get(resource, metadata.get("namespace", ""), name)
             _check_current(resource, old, metadata.get("uid"), metadata.get("resourceVersion"))
-            new = self._merged(resource, wanted, old, section)
+            new = _managed(self._merged(resource, wanted, old, section, author), old, author)
             if new == old or dry_run:
                 return new
             new = self._state.commit("MODIFIED", resource, new, old)
@@ -157,7 +201,9 @@ class Store:
         Raises:
             Refused: as `get` and `replace` do.
         """
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            # Whoever has lost again and again lets the others finish.
+            time.sleep(attempt // 10 * 0.0005)
             old = self.get(resource, namespace, name)
             wanted = change(clone(old))
             if wanted is None:
@@ -215,7 +261,7 @@ class Store:
 
     def watch(self, resource: Resource, since: int) -> Watch:
         """The changes of `resource` after revision `since`."""
-        return Watch(self, resource, since)
+        return Watch(self.changes, resource, since)
 
     def changes(self, since: int, timeout: float = 0) -> Sequence[Change]:
         """Every change after `since`; if there is none, wait up to `timeout` seconds or until `wake`.
@@ -266,10 +312,16 @@ class Store:
                 callback()
 
     def _admit(
-        self, operation: Operation, resource: Resource, new: Manifest, old: Manifest | None
+        self, operation: Operation, resource: Resource, new: Manifest, old: Manifest | None, author: Author
     ) -> Manifest:
         for admit in self._admission:
-            new = admit(operation, resource, new, old)
+            admitted = admit(operation, resource, new, old)
+            if isinstance(admitted, Admitted):
+                new = admitted.manifest
+                for warning in admitted.warnings:
+                    author.warn(warning)
+            else:
+                new = admitted
         return new
 
     def _check_namespace(self, resource: Resource, namespace: str, name: str) -> None:
@@ -278,40 +330,20 @@ class Store:
             why = f"unable to create new content in namespace {namespace} because it is being terminated"
             raise status.forbidden(resource, name, why)
 
-    def _merged(self, resource: Resource, wanted: Manifest, old: Manifest, section: Section) -> Manifest:
+    def _merged(
+        self, resource: Resource, wanted: Manifest, old: Manifest, section: Section, author: Author
+    ) -> Manifest:
         if section == "status":
-            return self._admit("STATUS", resource, with_section(old, "status", wanted), old)
-        kept = {key: old["metadata"].get(key) for key in _SYSTEM_FIELDS}
-        new = with_metadata(wanted, **kept)
+            sent = wanted["metadata"].get("managedFields")
+            kept = with_metadata(with_section(old, "status", wanted), managedFields=sent)
+            return self._admit("STATUS", resource, kept, old, author)
+        new = with_metadata(wanted, **{key: old["metadata"].get(key) for key in _SYSTEM_FIELDS})
         if resource.has_status:
             new = with_section(new, "status", old)
-        new = self._admit("UPDATE", resource, new, old)
+        new = self._admit("UPDATE", resource, new, old, author)
         if new.get("spec") != old.get("spec"):
             new = with_metadata(new, generation=old["metadata"].get("generation", 1) + 1)
         return new
-
-
-class Watch:
-    """The changes of one resource, each once and in order; for one reader."""
-
-    def __init__(self, store: Store, resource: Resource, since: int) -> None:
-        self._store = store
-        self._resource = resource
-        self.revision = since
-        """Every change up to here has been handed out."""
-
-    def next(self, timeout: float) -> Sequence[Change]:
-        """The changes since the last call; if there is none, wait up to `timeout` seconds or until `wake`.
-
-        May come back empty earlier, when only other resources changed.
-
-        Raises:
-            Refused: 410 when the reader was too slow, or `since` too old.
-        """
-        changes = self._store.changes(self.revision, timeout)
-        if changes:
-            self.revision = changes[-1].revision
-        return [change for change in changes if change.resource == self._resource]
 
 
 _SYSTEM_FIELDS = (
@@ -341,9 +373,14 @@ def _born(manifest: Manifest) -> Manifest:
         "deletionTimestamp": None,
         "deletionGracePeriodSeconds": None,
         "selfLink": None,
-        "managedFields": None,
     }
     return with_metadata(manifest, **born)
+
+
+def _managed(new: Manifest, old: Manifest | None, author: Author) -> Manifest:
+    if author.manage:
+        return with_metadata(new, managedFields=author.manage(new, old) or None)
+    return with_metadata(new, managedFields=old["metadata"].get("managedFields") if old else None)
 
 
 def _check_current(resource: Resource, old: Manifest, uid: str | None, revision: str | None) -> None:

@@ -1,7 +1,9 @@
 """Istio's Bookinfo, as it is published, on the local mesh."""
 
 import re
+import socket
 import time
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -92,30 +94,32 @@ def test_a_label_without_a_value_says_unknown_as_istio_does(bookinfo):
 
 
 def test_an_envoy_that_refuses_its_configuration_is_complained_about(bookinfo, kubectl):
-    """What only Envoy itself can judge is told in an event on the pods, with its own words."""
+    """What only Envoy itself can find out is told in an event on the pod, with its own words."""
+    address = urlsplit(bookinfo.entry_url).hostname
     path = bookinfo.kubeconfig.with_name("refused.yaml")
-    path.write_text("""
+    asked = ("get", "events", "-n", "istio-system", "--field-selector", "reason=ConfigurationRefused")
+    with socket.create_server((address, 0)) as other:
+        port = other.getsockname()[1]
+        path.write_text(f"""
 apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: refused}
+kind: Gateway
+metadata: {{name: refused}}
 spec:
-  hosts: [ratings]
-  http: [{route: [{destination: {host: ratings}}], headers: {response: {set: {x: "%NOSUCH%"}}}}]
+  selector: {{istio: ingressgateway}}
+  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
 """)
-    kubectl("apply", "-f", str(path))
-    try:
-        told = eventually(lambda: kubectl("get", "events", "--field-selector", "reason=ConfigurationRefused"))
-        eventually(
-            lambda: "NOSUCH" in kubectl("get", "events", "--field-selector", "reason=ConfigurationRefused")
-        )
-        assert told
-    finally:
-        kubectl("delete", "-f", str(path))
+        kubectl("apply", "-f", str(path))
+        try:
+            assert eventually(lambda: "Address already in use" in kubectl(*asked))
+            assert "[warning]" not in kubectl(*asked)  # else each would be an event
+        finally:
+            kubectl("delete", "-f", str(path))
 
 
 def test_every_sidecar_is_scraped(bookinfo, core):
-    """There is a healthy target for each pod of the mesh."""
-    pods = {pod.metadata.name for pod in core.list_pod_for_all_namespaces().items}
+    """There is a healthy target for each pod of the mesh that has an Envoy, which istiod's has not."""
+    found = core.list_pod_for_all_namespaces(label_selector="app!=istiod").items
+    pods = {pod.metadata.name for pod in found}
     assert eventually(lambda: {item["metric"]["pod"] for item in query(bookinfo, "up == 1")} == pods)
 
 

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.localmesh.addresses import claim
+from harness.localmesh.admission import guarded_store
 from harness.localmesh.api.resources import (
     DEPLOYMENTS,
+    DESTINATION_RULES,
     NAMESPACES,
+    PEER_AUTHENTICATIONS,
     PODS,
     SECRETS,
     SERVICES,
@@ -18,6 +22,7 @@ from harness.localmesh.api.resources import (
 )
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.admission import admit
+from harness.localmesh.store import Admitted, Author
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "istio-samples"
 DEPLOYMENT = """
@@ -40,9 +45,10 @@ spec: {ports: [{port: 80, name: http}]}
 
 
 def admitted(resource, text, old=None):
-    """The manifest after admission."""
+    """The manifest after admission, whatever it warns of."""
     manifest = yaml.safe_load(text) if isinstance(text, str) else text
-    return admit("UPDATE" if old else "CREATE", resource, manifest, old)
+    made = admit("UPDATE" if old else "CREATE", resource, manifest, old)
+    return made.manifest if isinstance(made, Admitted) else made
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="Istio's samples are not at hand")
@@ -106,7 +112,7 @@ def with_part(text, old, new):
     ("old", "new", "code", "message"),
     [
         ("image: web,", "image: web, tty: true,", 400, 'field "spec.template.spec.containers[0].tty"'),
-        ("selector:", "paused: true\n  selector:", 400, 'unknown field "spec.paused"'),
+        ("selector:", "preset: true\n  selector:", 400, 'unknown field "spec.preset"'),
         ("name: web, namespace", "nmae: x, name: web, namespace", 400, 'unknown field "metadata.nmae"'),
         ("spec:\n  selector", "sepc: {}\nspec:\n  selector", 400, 'unknown field "sepc"'),
         ("selector:", "replicas: two\n  selector:", 400, "spec.replicas: expected `int`"),
@@ -120,6 +126,12 @@ def with_part(text, old, new):
         ("containerPort: 80", "containerPort: 80, protocol: UDP", 422, "protocol: Unsupported value: 'UDP'"),
         ("name: web, namespace", "name: Web, namespace", 422, 'metadata.name: Invalid value: "Web"'),
         ("labels: {app: web}", "labels: {app: 'a b'}", 422, 'labels: Invalid value: "a b"'),
+        (
+            "containers:",
+            "volumes: [{name: c, configMap: {name: c}}]\n      containers:",
+            422,
+            "volumes[0].configMap.optional: Required value: the local mesh mounts no files",
+        ),
         (
             "image: web,",
             "image: web, env: [{name: A, valueFrom: {}}],",
@@ -212,3 +224,187 @@ def test_a_status_that_the_controllers_could_not_read_is_refused(status, field):
         admit("STATUS", PODS, {"kind": "Pod", "metadata": {"name": "x"}, "status": status or [1]}, None)
     assert refused.value.field.startswith(field)
     admit("STATUS", PODS, {"kind": "Pod", "metadata": {"name": "x"}, "status": {"mine": 1}}, None)
+
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: default}
+spec:
+  terminationGracePeriodSeconds: 20
+  containers: [{name: web, image: web, ports: [{name: http, containerPort: 80}]}]
+"""
+
+
+def test_probes_get_the_defaults_of_kubernetes():
+    """Period, timeout, thresholds, path and scheme."""
+    text = POD.replace("image: web,", "image: web, readinessProbe: {httpGet: {port: http}},")
+    probe = admitted(PODS, text)["spec"]["containers"][0]["readinessProbe"]
+    assert probe == {
+        "httpGet": {"port": "http", "path": "/", "scheme": "HTTP"},
+        "periodSeconds": 10,
+        "timeoutSeconds": 1,
+        "successThreshold": 1,
+        "failureThreshold": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "image: web,",
+            "image: web, livenessProbe: {},",
+            "livenessProbe: Required value: must specify a handler",
+        ),
+        ("image: web,", "image: web, livenessProbe: {exec: {command: [a]}},", "livenessProbe.exec"),
+        ("image: web,", "image: web, livenessProbe: {grpc: {port: 1}},", "livenessProbe.grpc"),
+        (
+            "image: web,",
+            "image: web, livenessProbe: {tcpSocket: {port: x}},",
+            "no port of the container has this name",
+        ),
+        (
+            "image: web,",
+            "image: web, livenessProbe: {tcpSocket: {port: 1}, successThreshold: 2},",
+            "must be 1",
+        ),
+        ("image: web,", "image: web, readinessProbe: {tcpSocket: {port: 0}},", "between 1 and 65535"),
+        (
+            "image: web,",
+            "image: web, readinessProbe: {tcpSocket: {port: 1}, periodSeconds: 0},",
+            "periodSeconds",
+        ),
+        ("image: web,", "image: web, lifecycle: {preStop: {exec: {}}},", "lifecycle.preStop.exec"),
+        ("image: web,", "image: web, lifecycle: {postStart: {}},", "lifecycle.postStart"),
+        (
+            "image: web,",
+            "image: web, lifecycle: {preStop: {sleep: {seconds: 30}}},",
+            "terminationGracePeriodSeconds (20)",
+        ),
+        ("  containers", "  affinity: {nodeAffinity: {}}\n  containers", "spec.affinity: Forbidden"),
+        (
+            "  containers",
+            "  topologySpreadConstraints: [{}]\n  containers",
+            "spec.topologySpreadConstraints: Forbidden",
+        ),
+        ("name: http", "name: Http", "spec.containers[0].ports[0].name"),
+    ],
+)
+def test_what_a_pod_may_not_ask_for_is_refused(old, new, message):
+    """Handlers that nobody runs, numbers out of range, places that the scheduler does not know."""
+    with pytest.raises(Refused) as refused:
+        admitted(PODS, POD.replace(old, new, 1))
+    assert message in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest", "message"),
+    [
+        (
+            "policy/v1 PodDisruptionBudget",
+            {"spec": {"minAvailable": 1, "maxUnavailable": 1}},
+            "cannot be both set",
+        ),
+        (
+            "policy/v1 PodDisruptionBudget",
+            {"spec": {"minAvailable": "101%"}},
+            "must not be greater than 100%",
+        ),
+        (
+            "policy/v1 PodDisruptionBudget",
+            {"spec": {"minAvailable": "x"}},
+            "a number of pods or a percentage",
+        ),
+        ("v1 Secret", {"data": {"a": "not base64"}}, "data[a]: Invalid value: this is not base64"),
+        ("v1 Secret", {"type": "kubernetes.io/tls", "data": {}}, "data[tls.crt]: Required value"),
+        ("v1 ConfigMap", {"data": {"a/b": ""}}, "data[a/b]"),
+        ("v1 ConfigMap", {"data": {"a": ""}, "binaryData": {"a": ""}}, "duplicate of key"),
+        ("v1 ConfigMap", {"data": {"a": "x" * 1_100_000}}, "Too long"),
+        ("v1 Node", {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}, "cordon the node"),
+        ("coordination.k8s.io/v1 Lease", {"spec": {"leaseDurationSeconds": 0}}, "leaseDurationSeconds"),
+        ("coordination.k8s.io/v1 Lease", {"spec": {"renewTime": "now"}}, "must be an RFC 3339 time"),
+    ],
+)
+def test_smaller_kinds_are_validated(kind, rest, message):
+    """Each with the field at fault."""
+    version, name = kind.split()
+    manifest = {
+        "apiVersion": version,
+        "kind": name,
+        "metadata": {"name": "a", "namespace": "default"},
+        **rest,
+    }
+    with pytest.raises(Refused) as refused:
+        admitted(by_kind(version, name), manifest)
+    assert message in refused.value.message
+
+
+def test_what_is_immutable_stays():
+    """The type of a Secret, and the data of what says so."""
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "a"},
+        "data": {"a": "Yg=="},
+        "immutable": True,
+    }
+    old = admitted(SECRETS, secret)
+    for change in ({"type": "other"}, {"data": {}}, {"immutable": False}):
+        with pytest.raises(Refused, match="immutable"):
+            admitted(SECRETS, {**old, **change}, old)
+    assert admitted(SECRETS, old, old) == old
+
+
+def _told(store, resource, text):
+    """The warnings about an object that is created."""
+    told: list[str] = []
+    store.create(resource, yaml.safe_load(text), author=Author(told.append))
+    return told
+
+
+@pytest.fixture
+def mesh_store():
+    """The store of a mesh, with the namespace `default`."""
+    block = claim()
+    store = guarded_store(block)
+    store.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+    yield store
+    block.release()
+
+
+def _to_subset(name):
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}, namespace: default}}
+spec: {{hosts: [{name}], http: [{{route: [{{destination: {{host: reviews, subset: v2}}}}]}}]}}
+"""
+
+
+def test_a_subset_without_a_destination_rule_is_warned_of(mesh_store):
+    """Requests to it would get 503; the writer is told until a DestinationRule of that host defines it."""
+    (told,) = _told(mesh_store, VIRTUAL_SERVICES, _to_subset("early"))
+    assert told.startswith(
+        "spec.http[0].route[0].destination.subset: no DestinationRule defines the subset 'v2'"
+    )
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews, namespace: default}
+spec: {host: reviews, subsets: [{name: v2, labels: {version: v2}}]}
+"""
+    assert _told(mesh_store, DESTINATION_RULES, rule) == []
+    assert _told(mesh_store, VIRTUAL_SERVICES, _to_subset("late")) == []
+
+
+def test_the_warnings_of_istios_webhook_are_passed_on(mesh_store):
+    """Here: a selector without labels, which selects everything."""
+    text = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: all, namespace: default}
+spec: {selector: {}}
+"""
+    (told,) = _told(mesh_store, PEER_AUTHENTICATIONS, text)
+    assert told.startswith("spec.selector: ")

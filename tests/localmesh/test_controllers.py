@@ -1,43 +1,17 @@
 """Deployments, ReplicaSets, pods and endpoint slices, without any process."""
 
-import random
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paper import Cluster, deployment
 
-from harness.localmesh import controllers
 from harness.localmesh.api.resources import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
-    NAMESPACES,
     PODS,
     REPLICA_SETS,
     SERVICES,
 )
-from harness.localmesh.store import Store
-
-
-def deployment(replicas=3, version="v1", strategy=None):
-    """A Deployment as admission completes it."""
-    template = {
-        "metadata": {"labels": {"app": "web", "version": version}},
-        "spec": {
-            "containers": [{"name": "web", "image": "x", "ports": [{"name": "http", "containerPort": 8080}]}]
-        },
-    }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "web", "namespace": "default"},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": "web"}},
-            "strategy": strategy or {"type": "RollingUpdate", "rollingUpdate": {}},
-            "template": template,
-        },
-    }
-
 
 SERVICE = {
     "apiVersion": "v1",
@@ -45,53 +19,6 @@ SERVICE = {
     "metadata": {"name": "web", "namespace": "default"},
     "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
 }
-
-
-class Cluster:
-    """A store with its controllers, and a kubelet that starts nothing."""
-
-    def __init__(self):
-        self.store = Store()
-        self.store.create(
-            NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
-        )
-        self.chance = random.Random(1)
-        self.addresses = 0
-
-    def settle(self, *, ready=True, limit=50):
-        """Lets everything come to rest; new pods become ready, deleted ones end."""
-        for _ in range(limit):
-            before = self.store.revision
-            controllers.reconcile(self.store, self.chance)
-            for pod in self.store.list(PODS):
-                self._keep(pod, ready)
-            if self.store.revision == before:
-                return
-        raise AssertionError("the controllers do not come to rest")
-
-    def step(self):
-        """One turn of the controllers, and of nothing else."""
-        controllers.reconcile(self.store, self.chance)
-
-    def make_ready(self, pod):
-        """Says that the pod serves."""
-        self.addresses += 1
-        address = f"127.1.{self.addresses // 250}.{self.addresses % 250 + 1}"
-        status = {"podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
-        self.store.update(
-            PODS, "default", pod["metadata"]["name"], lambda old: {**old, "status": status}, section="status"
-        )
-
-    def pods(self, **labels):
-        """The pods with these labels."""
-        return [p for p in self.store.list(PODS) if labels.items() <= p["metadata"]["labels"].items()]
-
-    def _keep(self, pod, ready):
-        metadata = pod["metadata"]
-        if "deletionTimestamp" in metadata:
-            self.store.remove(PODS, "default", metadata["name"], metadata["uid"])
-        elif ready and "status" not in pod:
-            self.make_ready(pod)
 
 
 @pytest.fixture
@@ -211,7 +138,7 @@ def test_a_pod_that_is_being_deleted_is_no_ready_endpoint(cluster):
     cluster.step()
     (found,) = cluster.store.list(ENDPOINT_SLICES)
     states = {endpoint["targetRef"]["name"]: endpoint["conditions"] for endpoint in found["endpoints"]}
-    assert states[victim] == {"ready": False, "serving": False, "terminating": True}
+    assert states[victim] == {"ready": False, "serving": True, "terminating": True}
     assert sum(state["ready"] for state in states.values()) == 1
 
 
@@ -233,3 +160,40 @@ def test_deleting_a_deployment_takes_its_pods_along(cluster):
     cluster.settle()
     assert cluster.pods() == []
     assert cluster.store.list(REPLICA_SETS) == ()
+
+
+def relabel(cluster, resource, name, **labels):
+    """Changes labels of an object."""
+
+    def change(old):
+        kept = {**old["metadata"].get("labels", {}), **labels}
+        return {**old, "metadata": {**old["metadata"], "labels": kept}}
+
+    return cluster.store.update(resource, "default", name, change)
+
+
+def test_a_pod_whose_labels_no_longer_match_is_left_to_itself_and_replaced(cluster):
+    """As people take a pod out of service to look at it."""
+    cluster.store.create(DEPLOYMENTS, deployment(2))
+    cluster.settle()
+    taken = cluster.pods()[0]["metadata"]["name"]
+    relabel(cluster, PODS, taken, app="aside")
+    cluster.settle()
+    assert "ownerReferences" not in cluster.store.get(PODS, "default", taken)["metadata"]
+    assert len(cluster.pods(app="web")) == 2
+    relabel(cluster, PODS, taken, app="web")
+    cluster.settle()
+    assert len(cluster.pods()) == 2
+
+
+def test_what_a_deployment_left_behind_is_taken_over_by_the_next_one(cluster):
+    """After a deletion with --cascade=orphan its pods go on, and are not doubled."""
+    cluster.store.create(DEPLOYMENTS, deployment(2))
+    cluster.settle()
+    before = {pod["metadata"]["uid"] for pod in cluster.pods()}
+    cluster.store.delete(DEPLOYMENTS, "default", "web", propagation="Orphan")
+    cluster.settle()
+    cluster.store.create(DEPLOYMENTS, deployment(2))
+    cluster.settle()
+    assert {pod["metadata"]["uid"] for pod in cluster.pods()} == before
+    assert len(cluster.store.list(REPLICA_SETS)) == 1

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.localmesh.errors import Refused
-from harness.localmesh.images import command
+from harness.localmesh.images import check_annotations, command
 
 _REGISTRIES = [
     "",
@@ -39,6 +39,13 @@ def test_registry_tag_and_digest_do_not_matter(registry, tag, version):
         ("harness/service:1", ["service"]),
         ("docker.io/istio/examples-helloworld-v2:1.0", ["helloworld", "v2"]),
         ("docker.io/curlimages/curl:8.16.0", ["idle"]),
+        ("docker.io/mccutchen/go-httpbin:v2.15.0", ["httpbin", "go"]),
+        ("kong/httpbin", ["httpbin", "python", "80"]),
+        ("docker.io/fortio/fortio:latest_release", ["fortio"]),
+        ("registry.istio.io/release/health:example", ["health"]),
+        ("registry.istio.io/testing/app:latest", ["echo"]),
+        ("docker.io/istio/examples-bookinfo-mongodb:1.20.3", ["database", "27017"]),
+        ("docker.io/istio/examples-bookinfo-ratings-v-faulty", ["bookinfo", "ratings", "v-faulty"]),
     ],
 )
 def test_each_image_has_its_program(image, tail):
@@ -58,7 +65,7 @@ def test_a_gateway_has_no_program(image):
 @pytest.mark.parametrize(
     "image",
     [
-        "docker.io/mccutchen/go-httpbin:v2.15.0",
+        "docker.io/library/redis:alpine",
         "nginx",
         "example.com/other/curl:1",
         "other/service",
@@ -82,8 +89,41 @@ def test_the_program_of_curls_image_may_sleep():
 
 
 @pytest.mark.parametrize(
+    ("image", "asked", "tail"),
+    [
+        (
+            "istio/tcp-echo-server:1.3",
+            {"args": ["9000,9001,9002", "hello"]},
+            ("tcpecho", "9000,9001,9002", "hello"),
+        ),
+        ("istio/app", {"args": ["--port", "80", "--grpc=7070"]}, ("echo", "--port", "80", "--grpc=7070")),
+        ("istio/examples-bookinfo-mongodb", {"args": ["--ipv6", "--bind_ip_all"]}, ("database", "27017")),
+        ("fortio/fortio", {"args": ["server"]}, ("fortio",)),
+        ("busybox:1.28", {"command": ["sleep"], "args": ["3600"]}, ("idle",)),
+        (
+            "docker.io/kennethreitz/httpbin",
+            {"command": ["gunicorn", "--access-logfile", "-", "-b", "0.0.0.0:8080", "httpbin:app"]},
+            ("httpbin", "python", "8080"),
+        ),
+    ],
+)
+def test_arguments_that_a_stand_in_understands_reach_it(image, asked, tail):
+    """As Istio's samples and tasks give them."""
+    module, *arguments = tail
+    assert command(image, asked)[3:] == (f"harness.localmesh.standins.{module}", *arguments)
+
+
+@pytest.mark.parametrize(
     ("image", "container", "field"),
     [
+        ("istio/tcp-echo-server", {"args": ["9000"]}, "args"),
+        ("istio/tcp-echo-server", {}, "args"),
+        ("istio/app", {"args": ["--port", "80", "--tls", "443"]}, "args"),
+        ("istio/app", {"args": ["--port", "http"]}, "args"),
+        ("alpine", {}, "args"),
+        ("busybox", {"command": ["sh", "-c", "sleep 1"]}, "command"),
+        ("kennethreitz/httpbin", {"command": ["gunicorn", "-b", "0.0.0.0:80", "other:app"]}, "command"),
+        ("fortio/fortio", {"args": ["load", "http://web"]}, "args"),
         ("curlimages/curl", {"command": ["curl", "http://web"]}, "command"),
         ("harness/service", {"command": ["/bin/sleep", "infinity"]}, "command"),
         ("harness/service", {"args": ["--fast"]}, "args"),
@@ -104,15 +144,41 @@ def test_a_command_can_be_run():
 
 
 @pytest.mark.skipif(not _SAMPLES.is_dir(), reason="Istio's sample manifests are not beside the project")
-def test_every_image_of_istios_samples_has_a_stand_in_but_httpbin():
-    """The manifests as Istio ships them; httpbin has none yet."""
-    refused = []
+def test_every_image_of_istios_samples_has_a_stand_in():
+    """The manifests as Istio ships them."""
+    found = 0
     for file in sorted(_SAMPLES.glob("*.yaml")):
         for manifest in yaml.safe_load_all(file.read_text()):
             if manifest and manifest["kind"] == "Deployment":
                 container = manifest["spec"]["template"]["spec"]["containers"][0]
-                try:
-                    command(container["image"], container)
-                except Refused:
-                    refused.append(file.name)
-    assert refused == ["httpbin.yaml"]
+                assert command(container["image"], container)
+                found += 1
+    assert found > 8
+
+
+@pytest.mark.parametrize(
+    ("image", "name", "value"),
+    [
+        ("harness/service", "latnecy", "5ms"),
+        ("harness/service", "protocol", "9000=tcp"),
+        ("istio/examples-helloworld-v1", "latency", "5ms"),
+        ("curlimages/curl", "latency", "5ms"),
+    ],
+)
+def test_a_setting_that_the_stand_in_would_not_start_with_is_refused(image, name, value):
+    """Before there is a pod, with the annotation's name."""
+    container = {"ports": [{"containerPort": 8080}]}
+    annotation = f"standin.harness.local/{name}"
+    with pytest.raises(Refused) as refused:
+        check_annotations(image, container, {annotation: value})
+    assert refused.value.field == "spec.template.metadata.annotations"
+    assert annotation in refused.value.message
+
+
+def test_settings_that_are_right_and_annotations_of_others_are_accepted():
+    """A gateway reads none, so it is not asked."""
+    container = {"ports": [{"containerPort": 8080}]}
+    good = {"standin.harness.local/protocol": "8080=tcp", "sidecar.istio.io/inject": "true"}
+    check_annotations("harness/service", container, good)
+    check_annotations("curlimages/curl", container, {"sidecar.istio.io/inject": "true"})
+    check_annotations("auto", container, {})

@@ -1,12 +1,13 @@
 """Reading manifest files."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from harness.localmesh.addresses import claim
 from harness.localmesh.admission import guarded_store
-from harness.localmesh.api.resources import NAMESPACES, SERVICES, by_kind
+from harness.localmesh.api.resources import CONFIG_MAPS, NAMESPACES, SERVICES, by_kind
 from harness.localmesh.errors import MeshError
 from harness.localmesh.genesis import objects
 from harness.localmesh.manifests import load, read
@@ -23,7 +24,7 @@ VIRTUAL_SERVICE = """
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: x}
-spec: {hosts: [a], tcp: []}
+spec: {hosts: [a], tunnel: []}
 """
 
 
@@ -84,7 +85,7 @@ def test_a_namespace_may_follow_what_lives_in_it(tmp_path, store):
         ("apiVersion: v1\n", "kind is missing"),
         ("apiVersion: v1\nkind: Teapot\nmetadata: {name: x}\n", "no kind Teapot of v1"),
         (SERVICE.replace("spec: {", "spec: {color: red, "), 'unknown field "spec.color"'),
-        (VIRTUAL_SERVICE, "spec.tcp"),
+        (VIRTUAL_SERVICE, "spec.tunnel"),
     ],
 )
 def test_bad_input_is_refused_with_its_place_and_reason(tmp_path, store, text, said):
@@ -117,3 +118,30 @@ spec:
 """
     with pytest.raises(MeshError, match=r"postgres:16.*harness/service"):
         load(store, read([_file(tmp_path, text)]))
+
+
+def test_what_the_mesh_begins_with_is_replaced_when_it_is_given(tmp_path, store):
+    """The object keeps its uid; one that the files give twice is refused all the same."""
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: default}\ndata: {a: VALUE}\n"
+    )
+    load(store, read([_file(tmp_path, text)]))
+    before = store.get(CONFIG_MAPS, "default", "settings")
+    load(store, read([_file(tmp_path, text.replace("VALUE", "other"))]))
+    after = store.get(CONFIG_MAPS, "default", "settings")
+    assert after["data"] == {"a": "other"}
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    with pytest.raises(MeshError, match="already exists"):
+        load(store, read([_file(tmp_path, f"{text}---\n{text}")]))
+
+
+def test_a_file_that_is_applied_again_takes_away_what_it_has_lost(tmp_path, store):
+    """What the mesh begins with remembers its file, as after `kubectl apply`: that is what kubectl compares with."""
+    text = SERVICE.replace("name: web}", "name: web, labels: {}, annotations: {a: 'ü<'}}")
+    load(store, read([_file(tmp_path, text)]))
+    annotations = store.get(SERVICES, "default", "web")["metadata"]["annotations"]
+    last = json.loads(annotations["kubectl.kubernetes.io/last-applied-configuration"])
+    metadata = {"annotations": {"a": "ü<"}, "labels": {}, "name": "web", "namespace": "default"}
+    assert last["metadata"] == metadata
+    assert '"annotations":{"a":"ü\\u003c"},"labels":{},"name":"web"' in "".join(annotations.values())
+    assert last["spec"] == {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80}]}

@@ -37,7 +37,15 @@ def workload(name, *, ready=True):
     )
 
 
-WEB = Service("web", "default", "127.1.96.1", (ServicePort("http", 80, 8080, "http"),), {"app": "web"})
+WEB = Service(
+    host="web.default.svc.cluster.local",
+    name="web",
+    namespace="default",
+    created="2026-01-01T00:00:00Z",
+    ports=(ServicePort("http", 80, 8080, "http"),),
+    addresses=("127.1.96.1",),
+    selector={"app": "web"},
+)
 ONE, TWO = (Proxy(workload(name), {}, workload(name).ip) for name in ("web-1", "web-2"))
 
 
@@ -105,7 +113,7 @@ def test_changed_endpoints_wait_until_they_have_been_quiet_for_100_ms(world):
 def test_a_rule_that_changes_while_endpoints_wait_goes_ahead_with_the_old_ones(world):
     """The two kinds of change do not hold each other up."""
     world.publisher.push((ONE,))
-    more = dataclasses.replace(WEB, name="other")
+    more = dataclasses.replace(WEB, host="other.default.svc.cluster.local", name="other")
     world.mesh = Mesh(services=(WEB, more), workloads=(workload("web-1"),))
     world.publisher.push((ONE,))
     endpoints = world.wire.pushes[-1][0][ONE.node].endpoints

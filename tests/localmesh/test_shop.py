@@ -35,7 +35,7 @@ def test_each_pod_has_a_program_that_accepts_its_annotations(manifest):
     hosts = {call.url.split("/")[2].split(":")[0] for call in behaviour.calls}
     assert hosts <= _of("Service").keys()
     assert template["spec"]["serviceAccountName"] in _of("ServiceAccount")
-    assert behaviour.calls or 0.002 <= behaviour.latency[0] <= behaviour.latency[1] <= 0.005
+    assert behaviour.calls or 0.002 <= behaviour.latency.low <= behaviour.latency.high <= 0.005
 
 
 def test_catalog_and_payments_have_three_pods_in_two_versions():

@@ -19,7 +19,7 @@ from harness.localmesh.api.resources import (
 )
 from harness.localmesh.api.selectors import labels
 from harness.localmesh.errors import Refused
-from harness.localmesh.store import Store
+from harness.localmesh.store import Admitted, Author, Store
 
 
 def config_map(name, **data):
@@ -366,6 +366,37 @@ def test_concurrent_writers_lose_no_update(store):
     for writer in writers:
         writer.join()
     assert store.get(CONFIG_MAPS, "default", "counter")["data"] == {"value": "200"}
+
+
+def test_a_list_shows_the_state_at_an_earlier_revision(store):
+    """What was created since is not in it, what was changed is as it was, what was deleted is there."""
+    for name in "ab":
+        store.create(CONFIG_MAPS, config_map(name, key="old"))
+    at = store.revision
+    store.update(CONFIG_MAPS, "default", "a", lambda it: {**it, "data": {"key": "new"}})
+    store.delete(CONFIG_MAPS, "default", "b")
+    store.create(CONFIG_MAPS, config_map("c"))
+    items, revision = store.snapshot(CONFIG_MAPS, "default", at=at)
+    assert revision == at
+    assert [(item["metadata"]["name"], item["data"]["key"]) for item in items] == [("a", "old"), ("b", "old")]
+    with pytest.raises(Refused) as refused:
+        store.snapshot(CONFIG_MAPS, at=store.revision + 1)
+    assert refused.value.code == 410
+
+
+def test_an_author_hears_warnings_and_records_what_is_whose():
+    """A writer without one changes nothing of that record."""
+
+    def doubtful(operation, resource, new, old):
+        return Admitted(new, ("odd",)) if resource == CONFIG_MAPS else new
+
+    store, heard = Store([doubtful]), []
+    store.create(NAMESPACES, {"metadata": {"name": "default"}})
+    author = Author(heard.append, lambda new, old: [{"manager": "me"}])
+    store.create(CONFIG_MAPS, config_map("a"), author=author)
+    store.update(CONFIG_MAPS, "default", "a", lambda it: {**it, "data": {"b": "c"}})
+    assert heard == ["odd"]
+    assert store.get(CONFIG_MAPS, "default", "a")["metadata"]["managedFields"] == [{"manager": "me"}]
 
 
 ACTIONS = st.lists(st.tuples(st.sampled_from("cudf"), st.sampled_from("abc")), max_size=30)

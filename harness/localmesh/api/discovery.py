@@ -1,19 +1,24 @@
-"""What a client asks before it asks for objects: groups, kinds, versions, and enough OpenAPI for kubectl.
-
-kubectl's `apply` looks into the OpenAPI v3 document of a group for a PATCH operation that takes
-`fieldValidation`; it finds that, and falls back to its own types for everything else.
-"""
+"""What a client asks before it asks for objects: groups, kinds, versions, and where their OpenAPI is."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from harness.localmesh.api import openapi
+from harness.localmesh.api.absent import ABSENT
 from harness.localmesh.api.messages import Request, Response, response
 from harness.localmesh.api.resources import RESOURCES, Resource, api_version
+from harness.localmesh.api.reviews import REVIEWS
 from harness.localmesh.kinds.parse import Manifest
 
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-_SUBRESOURCE_VERBS = {"log": ("get",), "proxy": ("create", "delete", "get", "patch", "update")}
+_ABSENT_VERBS = ("create", "get", "list", "patch", "watch")
+_SERVED = (*RESOURCES, *REVIEWS, *ABSENT)
+_SUBRESOURCE_VERBS = {
+    "eviction": ("create",),
+    "log": ("get",),
+    "proxy": ("create", "delete", "get", "patch", "update"),
+}
 _OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 # A protobuf Document with `swagger: "2.0"` and an `info` of title "local mesh" and version "1": no
 # definitions.
@@ -29,7 +34,6 @@ _VERSION = {
     "compiler": "",
     "platform": "linux/amd64",
 }
-_PATCH_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation")
 
 
 def document(request: Request) -> Response | None:
@@ -44,7 +48,7 @@ def document(request: Request) -> Response | None:
 def _groups() -> dict[str, tuple[str, ...]]:
     """The versions of each group, the preferred one first."""
     found: dict[str, dict[str, None]] = {}
-    for resource in RESOURCES:
+    for resource in _SERVED:
         found.setdefault(resource.group, {}).update(dict.fromkeys(resource.versions))
     return {group: tuple(versions) for group, versions in found.items()}
 
@@ -55,7 +59,7 @@ def _group(group: str, versions: tuple[str, ...]) -> Manifest:
 
 
 def _served(group: str, version: str) -> list[Resource]:
-    return [resource for resource in RESOURCES if resource.group == group and version in resource.versions]
+    return [resource for resource in _SERVED if resource.group == group and version in resource.versions]
 
 
 def _resource_list(group: str, version: str) -> Manifest:
@@ -77,10 +81,18 @@ def _entry(resource: Resource) -> Manifest:
         "singularName": resource.kind.lower(),
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": _VERBS,
+        "verbs": _verbs(resource),
         "shortNames": resource.short,
         "categories": resource.categories,
     }
+
+
+def _verbs(resource: Resource) -> tuple[str, ...]:
+    if resource in REVIEWS:
+        return ("create",)
+    if resource in ABSENT:
+        return _ABSENT_VERBS
+    return tuple(verb for verb in _VERBS if not resource.derived or verb not in ("create", "patch", "update"))
 
 
 def _subresource(resource: Resource, name: str) -> Manifest:
@@ -93,38 +105,9 @@ def _subresource(resource: Resource, name: str) -> Manifest:
     }
     if name == "scale":
         return {**entry, "kind": "Scale", "group": "autoscaling", "version": "v1"}
+    if name == "eviction":
+        return {**entry, "kind": "Eviction", "group": "policy", "version": "v1"}
     return {**entry, "kind": "PodProxyOptions"} if name == "proxy" else entry
-
-
-def _openapi(group: str, version: str) -> Manifest:
-    root = f"/apis/{group}/{version}" if group else f"/api/{version}"
-    paths = {}
-    for resource in _served(group, version):
-        home = "/namespaces/{namespace}" if resource.namespaced else ""
-        paths[f"{root}{home}/{resource.plural}/{{name}}"] = {"patch": _patch(resource, version)}
-    return {
-        "openapi": "3.0.0",
-        "info": {"title": "local mesh", "version": "1"},
-        "paths": paths,
-        "components": {"schemas": {}},
-    }
-
-
-def _patch(resource: Resource, version: str) -> Manifest:
-    return {
-        "operationId": f"patch{resource.kind}",
-        "parameters": [
-            {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
-            for name in _PATCH_PARAMETERS
-        ],
-        "responses": {"200": {"description": "OK"}},
-        "x-kubernetes-action": "patch",
-        "x-kubernetes-group-version-kind": {
-            "group": resource.group,
-            "version": version,
-            "kind": resource.kind,
-        },
-    }
 
 
 def _documents() -> dict[str, bytes]:
@@ -135,7 +118,7 @@ def _documents() -> dict[str, bytes]:
         for version in versions:
             root = f"apis/{group}/{version}" if group else f"api/{version}"
             documents[f"/{root}"] = _resource_list(group, version)
-            documents[f"/openapi/v3/{root}"] = _openapi(group, version)
+            documents[f"/openapi/v3/{root}"] = openapi.document(group, version, _served(group, version))
             index[root] = {"serverRelativeURL": f"/openapi/v3/{root}?hash=1"}
         if group:
             documents[f"/apis/{group}"] = {"kind": "APIGroup", "apiVersion": "v1", **_group(group, versions)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -11,14 +12,18 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 import yaml
 
-from harness.localmesh.api.status import bad_request, unsupported_media
+from harness.localmesh.api import protobuf
+from harness.localmesh.api.status import bad_request, failure, unsupported_media
+from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.parse import Manifest
 
 JSON = "application/json"
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 _TABLE = "as=Table"
-# kubectl's `create NOUN` commands speak protobuf; everything else it has speaks JSON.
-_INSTEAD = "with kubectl, `kubectl create ... --dry-run=client -o yaml | kubectl apply -f -` works"
+PROTOBUF = protobuf.MEDIA_TYPE
+_DEEPEST = 100
+_MOST_VALUES = 1_000_000
+_TOO_DEEP = f"the body is nested deeper than {_DEEPEST} levels"
 
 
 @dataclass(frozen=True)
@@ -83,26 +88,37 @@ def response(value: Any, code: int = 200) -> Response:
     return Response(code, msgspec.json.encode(value) + b"\n")
 
 
+def refusal(refused: Refused) -> Response:
+    """The `Status` that a client gets whose request was refused."""
+    again = (("Retry-After", str(refused.retry_after)),) if refused.retry_after else ()
+    return replace(response(failure(refused), refused.code), headers=again)
+
+
 def decode(body: bytes, media_type: str) -> Any:
     """The body as plain data; without a media type it is taken for JSON.
 
     Raises:
-        Refused: 400 when it cannot be parsed, 415 when it is neither JSON nor YAML.
+        Refused: 400 when it cannot be parsed, is nested too deep or too large when written out, 415 when it is
+            none of JSON, YAML and Kubernetes' protobuf.
     """
     try:
         if media_type in _YAML or media_type.endswith("+yaml"):
-            return yaml.load(body, Loader=_LOADER)  # noqa: S506 - a SafeLoader, in C where there is one
+            return plain(yaml.load(body, Loader=_Loader))  # noqa: S506 - a SafeLoader, in C where there is one
         if media_type in ("", JSON) or media_type.endswith("+json"):
-            return msgspec.json.decode(body)
+            return plain(msgspec.json.decode(body))
+        if media_type == PROTOBUF:
+            return plain(protobuf.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise bad_request(f"the body is not valid JSON: {error}") from None
-    except yaml.YAMLError as error:
-        raise bad_request(f"the body is not valid YAML: {' '.join(str(error).split())}") from None
-    raise unsupported_media((JSON, _YAML[0]), _INSTEAD)
+    except (yaml.YAMLError, ValueError) as error:
+        raise bad_request(f"the body is not valid: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise bad_request(_TOO_DEEP) from None
+    raise unsupported_media((JSON, _YAML[0], PROTOBUF), "with kubectl, `kubectl apply -f` works")
 
 
 def decode_object(body: bytes, media_type: str) -> Manifest:
-    """The body as a manifest: an object with `metadata` that is one too.
+    """The body as a manifest: an object with `metadata` that is one too, and text where names are.
 
     Raises:
         Refused: as `decode` does, and 400 when it is something else.
@@ -110,9 +126,58 @@ def decode_object(body: bytes, media_type: str) -> Manifest:
     manifest = decode(body, media_type)
     if not isinstance(manifest, dict):
         raise bad_request("the body is not a Kubernetes object")
-    if not isinstance(manifest.setdefault("metadata", {}), dict):
-        raise bad_request("metadata: not an object")
+    if manifest.get("metadata") is None:
+        manifest["metadata"] = {}
+    check_metadata(manifest["metadata"])
     return manifest
+
+
+def check_metadata(metadata: Any) -> None:
+    """Let `metadata` pass when it is an object whose names are text, so that the object can be found by them.
+
+    Raises:
+        Refused: 400 with the field at fault.
+    """
+    if not isinstance(metadata, dict):
+        raise bad_request("metadata: not an object")
+    for name in ("name", "generateName", "namespace", "uid", "resourceVersion"):
+        if not isinstance(metadata.get(name) or "", str):
+            raise bad_request(f"metadata.{name}: expected text, got {metadata[name]!r}")
+    if not isinstance(metadata.get("managedFields") or [], list):
+        raise bad_request("metadata.managedFields: not a list")
+
+
+def plain(value: Any, depth: int = 0, budget: list[int] | None = None) -> Any:
+    """`value` as JSON could have it: keys and dates of YAML become text, aliases are written out.
+
+    Raises:
+        Refused: 400 when it is nested too deep, or holds more values than any body could without aliases.
+    """
+    budget = [_MOST_VALUES] if budget is None else budget
+    budget[0] -= 1
+    if depth > _DEEPEST or budget[0] < 0:
+        raise bad_request(
+            _TOO_DEEP if depth > _DEEPEST else "the body is too large when its aliases are written out"
+        )
+    if isinstance(value, dict):
+        return {_key(key): plain(item, depth + 1, budget) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item, depth + 1, budget) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise bad_request(f"the body holds {value}, which is no number in JSON")
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
+        raise bad_request(f"the body holds a number with more than 64 bits: {str(value)[:20]}...")
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise bad_request(f"the body holds a {type(value).__name__}, which JSON does not have")
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, str | int | float):
+        return str(key)
+    raise bad_request(f"the body has {key!r} as the name of a field")
 
 
 def _choices(headers: Message[str, str]) -> list[list[str]]:
@@ -124,4 +189,11 @@ def _converted(choice: list[str]) -> bool:
     return any(part.startswith("as=") for part in choice)
 
 
-_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C where PyYAML was built with it
+    """YAML as Kubernetes reads it: dates stay text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}

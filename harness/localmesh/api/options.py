@@ -28,15 +28,25 @@ _LIST = _READ | {
 }
 _WRITE = _COMMON | {"dryRun", "fieldManager", "fieldValidation"}
 _DELETE = _COMMON | {"dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"}
-_LOG = _COMMON | {"container", "follow", "limitBytes", "previous", "tailLines"}
+_LOG = _COMMON | {
+    "container",
+    "follow",
+    "limitBytes",
+    "previous",
+    "sinceSeconds",
+    "sinceTime",
+    "tailLines",
+    "timestamps",
+}
 _ALLOWED = {
     "get": _READ | {"includeObject"},
     "list": _LIST,
     "create": _WRITE,
     "replace": _WRITE,
     "patch": _WRITE,
+    "apply": _WRITE | {"force"},
     "delete": _DELETE,
-    "deletecollection": _DELETE | {"fieldSelector", "labelSelector", "limit", "continue", "resourceVersion"},
+    "deletecollection": _DELETE | {"fieldSelector", "labelSelector"},
     "log": _LOG,
 }
 _DELETE_BODY = frozenset(
@@ -82,8 +92,6 @@ def check(query: Mapping[str, str], verb: str) -> None:
     for name in query:
         if name not in _ALLOWED[verb]:
             raise bad_request(f"query parameter {name!r} is not supported by the local mesh for {verb}")
-    if query.get("continue"):
-        raise bad_request("continue: lists are always complete here, no such token was ever given")
 
 
 def dry_run(query: Mapping[str, str]) -> bool:
@@ -118,6 +126,8 @@ def watching(query: Mapping[str, str]) -> Watching | None:
     if not flag(query, "watch"):
         return None
     initial = flag(query, "sendInitialEvents")
+    if initial and query.get("resourceVersionMatch") != "NotOlderThan":
+        raise bad_request("sendInitialEvents: resourceVersionMatch=NotOlderThan is required with it")
     since = revision(query)
     return Watching(
         since=None if initial or not since else since,
@@ -125,6 +135,22 @@ def watching(query: Mapping[str, str]) -> Watching | None:
         bookmarks=flag(query, "allowWatchBookmarks"),
         initial=initial,
     )
+
+
+def exactly(query: Mapping[str, str]) -> int:
+    """The revision whose state a list shall show, 0 for the present one.
+
+    Raises:
+        Refused: 400 for a match without a revision, or with an unknown name.
+    """
+    match, asked = query.get("resourceVersionMatch", ""), revision(query)
+    if match not in ("", "Exact", "NotOlderThan"):
+        raise bad_request(f"resourceVersionMatch: Unsupported value: {match!r}: Exact or NotOlderThan")
+    if match and not query.get("resourceVersion"):
+        raise bad_request("resourceVersionMatch: Forbidden: it goes with a resourceVersion only")
+    if match == "Exact" and not asked:
+        raise bad_request('resourceVersionMatch: Forbidden: "Exact" goes with a resourceVersion other than 0')
+    return asked if match == "Exact" or (asked and query.get("limit") and not match) else 0
 
 
 def revision(query: Mapping[str, str]) -> int:
@@ -143,7 +169,7 @@ def number(query: Mapping[str, str], name: str) -> int | None:
         Refused: 400 when it is something else.
     """
     text = query.get(name, "")
-    if text and not (text.isascii() and text.isdigit()):
+    if text and not (text.isascii() and text.isdigit() and len(text) < 19):
         raise bad_request(f"{name}: Invalid value: {text!r}: must be a number, 0 or greater")
     return int(text) if text else None
 
@@ -175,6 +201,8 @@ def deleting(query: Mapping[str, str], body: Any) -> Deleting:
     if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool) or grace < 0):
         raise bad_request(f"gracePeriodSeconds: Invalid value: {grace!r}: must be a number, 0 or greater")
     preconditions = options.get("preconditions") or {}
+    if not isinstance(preconditions, dict):
+        raise bad_request(f"preconditions: Invalid value: {preconditions!r}: must be an object")
     return Deleting(
         grace=grace,
         propagation=_propagation(query, options),
@@ -193,7 +221,7 @@ def _propagation(query: Mapping[str, str], options: Mapping[str, Any]) -> Propag
     return cast(Literal["Background", "Foreground", "Orphan"], policy)
 
 
-def _dry_run(values: list[str]) -> bool:
-    if any(value != "All" for value in values):
+def _dry_run(values: Any) -> bool:
+    if not isinstance(values, list) or any(value != "All" for value in values):
         raise bad_request(f'dryRun: Unsupported value: {values}: supported values: "All"')
     return bool(values)

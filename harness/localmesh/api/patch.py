@@ -17,6 +17,7 @@ from harness.localmesh.kinds.parse import Manifest
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 
@@ -28,14 +29,13 @@ def patcher(resource: Resource, media_type: str) -> Patch:
     """What applies patches of that media type to objects of `resource`.
 
     Raises:
-        Refused: 415 when the type is not served: a strategic merge patch only for builtin kinds, server-side
-            apply not at all.
+        Refused: 415 when the type is not served: a strategic merge patch only for builtin kinds.
     """
     served: dict[str, Patch] = {JSON_PATCH: json_patch, MERGE_PATCH: _merged}
     if resource.builtin:
         served[STRATEGIC_MERGE_PATCH] = _strategically_merged
     if media_type not in served:
-        raise unsupported_media(tuple(served), "the local mesh does not serve server-side apply")
+        raise unsupported_media((*served, APPLY), "an apply is served on the object and its status")
     return served[media_type]
 
 

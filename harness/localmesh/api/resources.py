@@ -1,4 +1,4 @@
-"""The table of everything the API serves: one line adds a kind.
+"""The table of every kind of object the API stores: one line adds a kind.
 
 Names, short names and categories are those Kubernetes and Istio's own definitions register.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_ISTIO = ("istio-io", "networking-istio-io")
 _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 
 
@@ -17,7 +16,8 @@ class Resource:
 
     `version` is the one objects are stored in and the preferred one; `also` are further versions under which
     the same objects are served, differing in `apiVersion` only. `fields` are the field selectors it takes
-    besides `metadata.name` and `metadata.namespace`.
+    besides `metadata.name` and `metadata.namespace`. Only the mesh writes `derived` objects; anybody may delete
+    one, and the mesh makes it again.
     """
 
     group: str
@@ -30,6 +30,7 @@ class Resource:
     subresources: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    derived: bool = False
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -50,6 +51,11 @@ class Resource:
     def builtin(self) -> bool:
         """Whether Kubernetes itself defines it; Istio's kinds are custom resources."""
         return not self.group.endswith("istio.io")
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it is replaced only by whoever names the resourceVersion to replace, as Kubernetes demands."""
+        return not self.builtin or self.kind in ("Lease", "PodDisruptionBudget")
 
     @property
     def has_status(self) -> bool:
@@ -79,7 +85,7 @@ PODS = Resource(
     "Pod",
     short=("po",),
     categories=("all",),
-    subresources=("status", "log", "proxy"),
+    subresources=("status", "log", "proxy", "eviction"),
     fields=(
         "spec.nodeName",
         "spec.restartPolicy",
@@ -120,55 +126,58 @@ REPLICA_SETS = Resource(
     categories=("all",),
     subresources=("status", "scale"),
 )
-ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+ENDPOINTS = Resource("", "v1", "endpoints", "Endpoints", short=("ep",), derived=True)
+ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", derived=True)
+DISRUPTION_BUDGETS = Resource(
+    "policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", short=("pdb",), subresources=("status",)
+)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
-VIRTUAL_SERVICES = Resource(
-    "networking.istio.io",
-    "v1",
-    "virtualservices",
-    "VirtualService",
-    short=("vs",),
-    categories=_ISTIO,
-    subresources=("status",),
-    also=("v1beta1", "v1alpha3"),
+
+
+def _istio(
+    group: str,
+    plural: str,
+    kind: str,
+    *short: str,
+    version: str = "v1",
+    also: tuple[str, ...] = ("v1beta1", "v1alpha3"),
+) -> Resource:
+    categories = ("istio-io", f"{group}-istio-io")
+    return Resource(
+        f"{group}.istio.io",
+        version,
+        plural,
+        kind,
+        True,
+        short,
+        categories,
+        subresources=("status",),
+        also=also,
+    )
+
+
+VIRTUAL_SERVICES = _istio("networking", "virtualservices", "VirtualService", "vs")
+DESTINATION_RULES = _istio("networking", "destinationrules", "DestinationRule", "dr")
+GATEWAYS = _istio("networking", "gateways", "Gateway", "gw")
+SERVICE_ENTRIES = _istio("networking", "serviceentries", "ServiceEntry", "se")
+WORKLOAD_ENTRIES = _istio("networking", "workloadentries", "WorkloadEntry", "we")
+SIDECARS = _istio("networking", "sidecars", "Sidecar")
+ENVOY_FILTERS = _istio("networking", "envoyfilters", "EnvoyFilter", version="v1alpha3", also=())
+PEER_AUTHENTICATIONS = _istio(
+    "security", "peerauthentications", "PeerAuthentication", "pa", also=("v1beta1",)
 )
-DESTINATION_RULES = Resource(
-    "networking.istio.io",
-    "v1",
-    "destinationrules",
-    "DestinationRule",
-    short=("dr",),
-    categories=_ISTIO,
-    subresources=("status",),
-    also=("v1beta1", "v1alpha3"),
+AUTHORIZATION_POLICIES = _istio(
+    "security", "authorizationpolicies", "AuthorizationPolicy", "ap", also=("v1beta1",)
 )
-GATEWAYS = Resource(
-    "networking.istio.io",
-    "v1",
-    "gateways",
-    "Gateway",
-    short=("gw",),
-    categories=_ISTIO,
-    subresources=("status",),
-    also=("v1beta1", "v1alpha3"),
-)
-ENVOY_FILTERS = Resource(
-    "networking.istio.io",
-    "v1alpha3",
-    "envoyfilters",
-    "EnvoyFilter",
-    categories=_ISTIO,
-    subresources=("status",),
-)
-PEER_AUTHENTICATIONS = Resource(
-    "security.istio.io",
-    "v1",
-    "peerauthentications",
-    "PeerAuthentication",
-    short=("pa",),
-    categories=("istio-io", "security-istio-io"),
-    subresources=("status",),
-    also=("v1beta1",),
+TELEMETRIES = _istio("telemetry", "telemetries", "Telemetry", "telemetry", also=("v1alpha1",))
+
+# Kinds that Istio has and the mesh does not: they are served so that a write gets a sentence and not a 404.
+_REFUSED = (
+    _istio("security", "requestauthentications", "RequestAuthentication", "ra", also=("v1beta1",)),
+    _istio("networking", "workloadgroups", "WorkloadGroup", "wg"),
+    _istio("networking", "proxyconfigs", "ProxyConfig", version="v1beta1", also=()),
+    _istio("extensions", "wasmplugins", "WasmPlugin", version="v1alpha1", also=()),
+    _istio("extensions", "trafficextensions", "TrafficExtension", version="v1alpha1", also=()),
 )
 
 RESOURCES = (
@@ -182,13 +191,21 @@ RESOURCES = (
     EVENTS,
     DEPLOYMENTS,
     REPLICA_SETS,
+    ENDPOINTS,
     ENDPOINT_SLICES,
+    DISRUPTION_BUDGETS,
     LEASES,
     VIRTUAL_SERVICES,
     DESTINATION_RULES,
     GATEWAYS,
+    SERVICE_ENTRIES,
+    WORKLOAD_ENTRIES,
+    SIDECARS,
     ENVOY_FILTERS,
     PEER_AUTHENTICATIONS,
+    AUTHORIZATION_POLICIES,
+    TELEMETRIES,
+    *_REFUSED,
 )
 
 _BY_PATH = {(r.group, version, r.plural): r for r in RESOURCES for version in r.versions}

@@ -6,6 +6,7 @@ import contextlib
 import hmac
 import http
 import logging
+import re
 import select
 import socket
 import ssl
@@ -16,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.localmesh.api import messages, status
+from harness.localmesh.api.logs import PodAccess
 from harness.localmesh.api.messages import Request, Response, Stream
-from harness.localmesh.api.subresources import PodAccess
 from harness.localmesh.api.verbs import Api
 from harness.localmesh.errors import MeshError, Refused
 from harness.localmesh.store import Store
 
 _LOG = logging.getLogger(__name__)
 _HANDSHAKE_SECONDS = 10.0
+_LONGEST_LINE = 65536
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _LARGEST_BODY = 3 * 1024 * 1024  # the limit of the real API server
 _OPEN_PATHS = frozenset(("/healthz", "/livez", "/readyz"))
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -80,6 +83,20 @@ class Server:
         self._store.wake()
         self._listener.hang_up()
         self._listener.server_close()
+
+
+def _check_size(size: int) -> None:
+    if size > _LARGEST_BODY:
+        why = f"Request entity too large: limit is {_LARGEST_BODY}"
+        raise Refused(413, "RequestEntityTooLarge", why)
+
+
+def _chunk_size(line: bytes) -> int:
+    """The size that a chunk's first line says (RFC 9112, 7.1)."""
+    digits = line.partition(b";")[0].strip()
+    if not _HEX.fullmatch(digits):
+        raise status.bad_request(f"{digits!r} is not the size of a chunk")
+    return int(digits, 16)
 
 
 def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -177,7 +194,7 @@ class _Connection(BaseHTTPRequestHandler):
         except Refused as refused:
             # What is left of the body cannot be told from the next request.
             self.close_connection = refused.code != 401
-            self._answer(messages.response(status.failure(refused), refused.code))
+            self._answer(messages.refusal(refused))
             return
         answer = self.server.dispatch(messages.request(self.command, self.path, self.headers, body))
         if isinstance(answer, Stream):
@@ -186,17 +203,26 @@ class _Connection(BaseHTTPRequestHandler):
             self._answer(answer)
 
     def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding"):
-            raise Refused(
-                411, "BadRequest", "send the body with a Content-Length; chunked requests are not served"
-            )
+        if coding := self.headers.get("Transfer-Encoding"):
+            if coding.lower() != "chunked" or "Content-Length" in self.headers:
+                raise status.bad_request("send the body either with a Content-Length or chunked")
+            return self._chunks()
         text = self.headers.get("Content-Length") or "0"
         if not (text.isascii() and text.isdigit()):
             raise status.bad_request(f"Content-Length: {text!r} is not a number")
-        if int(text) > _LARGEST_BODY:
-            why = f"Request entity too large: limit is {_LARGEST_BODY}"
-            raise Refused(413, "RequestEntityTooLarge", why)
+        _check_size(int(text))
         return self.rfile.read(int(text))
+
+    def _chunks(self) -> bytes:
+        """A body whose length its client did not know before, as `kubectl create --raw` sends it."""
+        body = bytearray()
+        while size := _chunk_size(self.rfile.readline(_LONGEST_LINE)):
+            _check_size(len(body) + size)
+            body += self.rfile.read(size)
+            self.rfile.readline(_LONGEST_LINE)
+        while self.rfile.readline(_LONGEST_LINE).strip():
+            pass  # a trailer, which nobody here asks for
+        return bytes(body)
 
     def _authenticate(self) -> None:
         given = (self.headers.get("Authorization") or "").encode("latin-1", "replace")

@@ -21,7 +21,8 @@ def bad_request(message: str) -> Refused:
 
 def forbidden(resource: Resource, name: str, why: str) -> Refused:
     """403: the object may not be written, because of `why`."""
-    return Refused(403, "Forbidden", f'{resource.qualified} "{name}" is forbidden: {why}')
+    which = f' "{name}"' if name else ""  # an object that is yet to be made may have none in the path
+    return Refused(403, "Forbidden", f"{resource.qualified}{which} is forbidden: {why}")
 
 
 def not_found(resource: Resource, name: str) -> Refused:
@@ -52,6 +53,13 @@ def conflict(resource: Resource, name: str, why: str = "") -> Refused:
     return Refused(409, "Conflict", f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}')
 
 
+def too_new(asked: int, newest: int) -> Refused:
+    """504: that revision has not been reached yet."""
+    why = f"Too large resource version: {asked}, current: {newest}"
+    causes = (("ResourceVersionTooLarge", "Too large resource version", ""),)
+    return Refused(504, "Timeout", why, causes=causes, retry_after=1)
+
+
 def expired(asked: int, oldest: int) -> Refused:
     """410: the changes asked for are no longer, or not yet, in the history; list again."""
     return Refused(410, "Expired", f"too old resource version: {asked} ({oldest})")
@@ -70,10 +78,16 @@ def failure(refused: Refused) -> Manifest:
     if subject := _SUBJECT.match(refused.message):
         kind, _, group = subject["kind"].partition(".")
         details = {"name": subject["name"], "group": group, "kind": kind}
-    if refused.field:
+    causes = refused.causes
+    if refused.field and not causes:
         # kubectl prints the object's name and the field itself.
         message = refused.message.rpartition(f"{refused.field}: ")[2]
-        details["causes"] = [{"reason": "FieldValueInvalid", "message": message, "field": refused.field}]
+        causes = (("FieldValueInvalid", message, refused.field),)
+    details["causes"] = [
+        {"reason": reason, "message": message, **({"field": field} if field else {})}
+        for reason, message, field in causes
+    ]
+    details["retryAfterSeconds"] = refused.retry_after
     return {
         **_status("Failure"),
         "message": refused.message,

@@ -35,7 +35,7 @@ def strategic_merge(original: Any, patch: Any, path: Path = ()) -> Any:
     """`original` with `patch` merged into it; `path` is where both are in the object.
 
     Raises:
-        Refused: 400 when an element of a keyed list lacks its key, or a directive is unknown.
+        Refused: 400 when an element of a keyed list lacks its key, or a directive is unknown or malformed.
     """
     if not isinstance(patch, dict):
         return patch
@@ -48,7 +48,8 @@ def strategic_merge(original: Any, patch: Any, path: Path = ()) -> Any:
         raise bad_request(f"{_text(path)}: unknown patch type: {directive}")
     merged = dict(original) if isinstance(original, dict) else {}
     if "$retainKeys" in patch:
-        merged = {key: value for key, value in merged.items() if key in patch["$retainKeys"]}
+        retained = _list(patch["$retainKeys"], (*path, "$retainKeys"))
+        merged = {key: value for key, value in merged.items() if key in retained}
     _apply_lists(merged, patch, path)
     for key, value in patch.items():
         if key.startswith("$") or isinstance(value, list):
@@ -64,9 +65,16 @@ def _apply_lists(merged: dict[str, Any], patch: dict[str, Any], path: Path) -> N
     for key, value in patch.items():
         if key.startswith(_DELETE):
             field = key.removeprefix(_DELETE)
-            merged[field] = [item for item in merged.get(field) or [] if item not in value]
-    ordered = {key.removeprefix(_ORDER): value for key, value in patch.items() if key.startswith(_ORDER)}
-    changed = {key: value for key, value in patch.items() if isinstance(value, list) and key[0] != "$"}
+            gone, known = _list(value, (*path, key)), merged.get(field) or []
+            merged[field] = [item for item in _list(known, (*path, field)) if item not in gone]
+    ordered = {
+        key.removeprefix(_ORDER): _list(value, (*path, key))
+        for key, value in patch.items()
+        if key.startswith(_ORDER)
+    }
+    changed = {
+        key: value for key, value in patch.items() if isinstance(value, list) and not key.startswith("$")
+    }
     for field in {**ordered, **changed}:
         if field in changed:
             merged[field] = _merged_list(merged.get(field) or [], changed[field], (*path, field))
@@ -74,14 +82,18 @@ def _apply_lists(merged: dict[str, Any], patch: dict[str, Any], path: Path) -> N
             merged[field] = _ordered(merged[field], ordered[field], (*path, field))
 
 
-def _merged_list(original: list[Any], patch: list[Any], path: Path) -> list[Any]:
+def _merged_list(known: Any, patch: list[Any], path: Path) -> list[Any]:
     key = _key(path)
+    original = known if isinstance(known, list) else []
     if path[-1] in _SETS:
-        return [*original, *(item for item in dict.fromkeys(patch) if item not in original)]
+        return [
+            *original,
+            *(item for place, item in enumerate(patch) if item not in [*original, *patch[:place]]),
+        ]
     if not key:
         return patch
     if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
-        return [item for item in patch if item.get("$patch") != "replace"]
+        return [item for item in patch if not isinstance(item, dict) or item.get("$patch") != "replace"]
     merged = list(original)
     for item in patch:
         _merge_item(merged, item, key, path)
@@ -117,6 +129,12 @@ def _ordered(items: list[Any], order: list[Any], path: Path) -> list[Any]:
         first = named if items.index(named[0]) < items.index(others[0]) else others
         result.append(first.pop(0))
     return [*result, *named, *others]
+
+
+def _list(value: Any, path: Path) -> list[Any]:
+    if not isinstance(value, list):
+        raise bad_request(f"{_text(path)}: {value!r} is no list")
+    return value
 
 
 def _key(path: Path) -> str:

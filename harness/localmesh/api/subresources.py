@@ -1,13 +1,15 @@
-"""What hangs below an object: a Deployment's scale, a pod's log, the way into a pod."""
+"""What hangs below an object: a Deployment's scale, the way into a pod."""
 
 from __future__ import annotations
 
 import http.client
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from dataclasses import replace
+from typing import Any, cast
 from urllib.parse import quote
 
 from harness.localmesh.api.messages import Request, Response
+from harness.localmesh.api.options import Deleting, deleting
 from harness.localmesh.api.status import bad_request
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.parse import Manifest, invalid
@@ -29,13 +31,6 @@ _HOP_BY_HOP = frozenset(
 )
 # Our bearer token is not the pod's business, and the body is sent with a length of its own.
 _NOT_FORWARDED = _HOP_BY_HOP | {"authorization", "content-length", "host"}
-
-
-class PodAccess(Protocol):
-    """What the API server needs of whoever runs the pods."""
-
-    def logs(self, namespace: str, name: str, container: str) -> bytes:
-        """Everything the container has written so far."""
 
 
 def scale_of(manifest: Manifest) -> Manifest:
@@ -74,29 +69,23 @@ def scaled(manifest: Manifest, scale: Manifest) -> Manifest:
     return {**manifest, "metadata": metadata, "spec": {**manifest["spec"], "replicas": replicas}}
 
 
-def container_of(pod: Manifest, name: str) -> str:
-    """The container meant by `name`; "" is the only one, or the one the pod's annotation names.
+def evicting(eviction: Manifest, name: str, dry_run: bool) -> Deleting:
+    """How to delete the pod of that name that `eviction` is about.
 
     Raises:
-        Refused: 400 when it is not one of the pod's.
+        Refused: 400 when it is no Eviction, is about another pod, or its deleteOptions are malformed.
     """
-    names = [container["name"] for container in pod["spec"]["containers"]]
-    pod_name = pod["metadata"]["name"]
-    default = (pod["metadata"].get("annotations") or {}).get("kubectl.kubernetes.io/default-container", "")
-    name = name or default or (names[0] if len(names) == 1 else "")
-    if not name:
-        listed = " ".join(names)
-        raise bad_request(f"a container name must be specified for pod {pod_name}, choose one of: [{listed}]")
-    if name not in names:
-        raise bad_request(f"container {name} is not valid for pod {pod_name}")
-    return name
-
-
-def last_lines(log: bytes, count: int | None, limit: int | None) -> bytes:
-    """The last `count` lines of `log`, of those the first `limit` bytes; None is all."""
-    if count is not None:
-        log = b"".join(log.splitlines(keepends=True)[-count:]) if count else b""
-    return log if limit is None else log[:limit]
+    if eviction.get("kind", "Eviction") != "Eviction":
+        raise bad_request(f"the body is a {eviction['kind']}, not an Eviction")
+    if unknown := sorted(eviction.keys() - {"apiVersion", "kind", "metadata", "deleteOptions"}):
+        raise bad_request(f'Eviction in version "v1": strict decoding error: unknown field "{unknown[0]}"')
+    if eviction["metadata"].get("name", name) != name:
+        raise bad_request("name in URL does not match name in Eviction object")
+    options = eviction.get("deleteOptions")
+    if options is not None and not isinstance(options, dict):
+        raise bad_request("deleteOptions: not an object")
+    how = deleting({}, options)
+    return replace(how, dry_run=how.dry_run or dry_run)
 
 
 def proxied_name(name: str) -> tuple[str, str]:

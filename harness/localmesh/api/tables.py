@@ -20,6 +20,7 @@ Cell = Callable[[Manifest], Any]
 """From an object to what a column shows of it."""
 
 _NONE = "<none>"
+_UNREADABLE = "<invalid>"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def table(
         "metadata": {"resourceVersion": revision},
         "columnDefinitions": [_definition(column) for column in columns],
         "rows": [
-            {"cells": [column.cell(item) for column in columns], "object": part(item)} for item in items
+            {"cells": [_shown(column, item) for column in columns], "object": part(item)} for item in items
         ],
     }
 
@@ -73,6 +74,14 @@ def age(created: str, now: datetime) -> str:
         (days < 730, f"{days}d"),
     )
     return next((text for fits, text in steps if fits), _pair(days // 365, "y", days % 365, "d"))
+
+
+def _shown(column: Column, item: Manifest) -> Any:
+    try:
+        return column.cell(item)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        # A status, and an Event, is whatever its writer says: one that nobody can read spoils its own cell only.
+        return _UNREADABLE
 
 
 def _pair(large: int, unit: str, small: int, small_unit: str) -> str:
@@ -216,6 +225,35 @@ def _involved(event: Manifest) -> str:
     return f"{involved.get('kind', '').lower()}/{involved.get('name', '')}"
 
 
+def _node_status(node: Manifest) -> str:
+    conditions = node.get("status", {}).get("conditions") or ()
+    ready = next((item["status"] for item in conditions if item["type"] == "Ready"), "Unknown")
+    words = {"True": "Ready", "False": "NotReady"}.get(ready, "Unknown")
+    return words + (",SchedulingDisabled" if node.get("spec", {}).get("unschedulable") else "")
+
+
+def _node_roles(node: Manifest) -> str:
+    prefix = "node-role.kubernetes.io/"
+    labels = node["metadata"].get("labels", {})
+    return ",".join(sorted(key.removeprefix(prefix) for key in labels if key.startswith(prefix))) or _NONE
+
+
+def _node_address(node: Manifest) -> str:
+    addresses = node.get("status", {}).get("addresses") or ()
+    return next((str(item["address"]) for item in addresses if item["type"] == "InternalIP"), _NONE)
+
+
+def _endpoints(endpoints: Manifest) -> str:
+    found = [
+        f"{address['ip']}:{port['port']}"
+        for subset in endpoints.get("subsets") or ()
+        for port in subset.get("ports") or ()
+        for address in subset.get("addresses") or ()
+    ]
+    more = f" + {len(found) - 3} more..." if len(found) > 3 else ""
+    return ",".join(found[:3]) + more or _NONE
+
+
 _WORKLOAD_WIDE = (
     Column("Containers", _containers("name"), True),
     Column("Images", _containers("image"), True),
@@ -268,6 +306,25 @@ _COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
         _WORKLOAD_WIDE,
     ),
     "Namespace": ((Column("Status", _path("status", "phase")),), ()),
+    "Node": (
+        (
+            Column("Status", _node_status),
+            Column("Roles", _node_roles),
+        ),
+        (
+            Column("Version", _path("status", "nodeInfo", "kubeletVersion")),
+            Column("Internal-IP", _node_address, True),
+        ),
+    ),
+    "Endpoints": ((Column("Endpoints", _endpoints),), ()),
+    "PodDisruptionBudget": (
+        (
+            Column("Min Available", _path("spec", "minAvailable", default="N/A")),
+            Column("Max Unavailable", _path("spec", "maxUnavailable", default="N/A")),
+            Column("Allowed Disruptions", _count("status", "disruptionsAllowed"), type="integer"),
+        ),
+        (),
+    ),
     "ServiceAccount": (
         (Column("Secrets", lambda manifest: len(manifest.get("secrets", ())), type="integer"),),
         (),
@@ -294,7 +351,17 @@ _COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
         (),
     ),
     "DestinationRule": ((Column("Host", _path("spec", "host")),), ()),
+    "ServiceEntry": (
+        (
+            Column("Hosts", _as_json("spec", "hosts")),
+            Column("Location", _path("spec", "location")),
+            Column("Resolution", _path("spec", "resolution")),
+        ),
+        (),
+    ),
+    "WorkloadEntry": ((), (Column("Address", _path("spec", "address")),)),
     "PeerAuthentication": ((Column("Mode", _path("spec", "mtls", "mode")),), ()),
+    "AuthorizationPolicy": ((Column("Action", _path("spec", "action")),), ()),
 }
 
 

@@ -16,7 +16,8 @@ from harness.localmesh.errors import Refused
 from harness.localmesh.history import Change
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.objects import with_metadata
-from harness.localmesh.store import Store, Watch
+from harness.localmesh.store import Store
+from harness.localmesh.watch import Watch
 
 Show = Callable[[Manifest], Manifest]
 """From a stored object to what the client gets."""

@@ -14,6 +14,7 @@ _CONTAINER = {
     "terminationMessagePath": "/dev/termination-log",
     "terminationMessagePolicy": "File",
 }
+_PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _POD = {
     "restartPolicy": "Always",
     "terminationGracePeriodSeconds": 30,
@@ -52,6 +53,8 @@ def _with_pod(manifest: Manifest) -> Manifest:
     spec = {**manifest["spec"]}
     account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
     spec["serviceAccountName"] = spec["serviceAccount"] = account
+    # A pod of Kubernetes always has volumes, one with its token at least: clients rely on the list being there.
+    spec.setdefault("volumes", [])
     return _born_as(manifest, _pod(spec), {"phase": "Pending", "qosClass": "BestEffort"})
 
 
@@ -81,6 +84,16 @@ def _container(container: Manifest) -> Manifest:
     complete = {**_CONTAINER, **container}
     if "ports" in container:
         complete["ports"] = [{"protocol": "TCP", **port} for port in container["ports"]]
+    for name in ("readinessProbe", "livenessProbe", "startupProbe"):
+        if name in container:
+            complete[name] = _probe(container[name])
+    return complete
+
+
+def _probe(probe: Manifest) -> Manifest:
+    complete = {**_PROBE, **probe}
+    if "httpGet" in probe:
+        complete["httpGet"] = {"path": "/", "scheme": "HTTP", **probe["httpGet"]}
     return complete
 
 

@@ -6,151 +6,16 @@ does not. Field names and types: the Kubernetes API reference, v1.32. A status i
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
+from harness.localmesh.kinds.meta import Free, IntOrString, Metadata, Natural, Positive, Selector
 from harness.localmesh.kinds.parse import Kind
+from harness.localmesh.kinds.pod import PodSpec, PodTemplate
 
-Free = dict[str, Any]
-"""A part that has no effect here and is therefore not looked into."""
-
-IntOrString = int | str
 LoopbackAddress = Annotated[str, Meta(pattern=r"^(127\.\d{1,3}\.\d{1,3}\.\d{1,3})?$")]
-Replicas = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-
-
-class OwnerReference(Kind):
-    """metadata.ownerReferences[*]."""
-
-    api_version: str
-    kind: str
-    name: str
-    uid: str
-    controller: bool = False
-    block_owner_deletion: bool = False
-
-
-class Metadata(Kind):
-    """metadata, of every kind."""
-
-    name: str = ""
-    generate_name: str = ""
-    namespace: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
-    annotations: dict[str, str] = field(default_factory=dict)
-    finalizers: tuple[str, ...] = ()
-    owner_references: tuple[OwnerReference, ...] = ()
-    uid: str = ""
-    resource_version: str = ""
-    generation: int = 0
-    creation_timestamp: str = ""
-    deletion_timestamp: str = ""
-    deletion_grace_period_seconds: int = 0
-    # accepted, without effect here
-    managed_fields: tuple[Free, ...] = ()
-    self_link: str = ""
-
-
-class Selector(Kind):
-    """A label selector."""
-
-    match_labels: dict[str, str] = field(default_factory=dict)
-    match_expressions: tuple[SelectorExpression, ...] = ()
-
-
-class SelectorExpression(Kind):
-    """matchExpressions[*]."""
-
-    key: str
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    values: tuple[str, ...] = ()
-
-
-class EnvVar(Kind):
-    """containers[*].env[*], plain values only."""
-
-    name: str
-    value: str = ""
-
-
-class ContainerPort(Kind):
-    """containers[*].ports[*]; TCP only."""
-
-    container_port: int
-    name: str = ""
-    protocol: Literal["TCP"] = "TCP"
-
-
-class Container(Kind):
-    """containers[*]."""
-
-    name: str
-    image: str
-    command: tuple[str, ...] = ()
-    args: tuple[str, ...] = ()
-    env: tuple[EnvVar, ...] = ()
-    ports: tuple[ContainerPort, ...] = ()
-    # accepted, without effect here
-    image_pull_policy: str = ""
-    resources: Free = field(default_factory=dict)
-    security_context: Free = field(default_factory=dict)
-    termination_message_path: str = ""
-    termination_message_policy: str = ""
-    volume_mounts: tuple[Free, ...] = ()
-
-
-class Optional(Kind):
-    """A volume from a Secret or ConfigMap that need not be there; here it never is."""
-
-    optional: Literal[True]
-    # accepted, without effect here
-    secret_name: str = ""
-    name: str = ""
-    items: tuple[Free, ...] = ()
-    default_mode: int = 0
-
-
-class Volume(Kind):
-    """volumes[*], as far as a program without one does as well: empty ones, and those that may be missing."""
-
-    name: str
-    empty_dir: Free | None = None
-    secret: Optional | None = None
-    config_map: Optional | None = None
-
-
-class PodSpec(Kind):
-    """The spec of a pod."""
-
-    containers: tuple[Container, ...]
-    node_name: str = ""
-    restart_policy: Literal["Always"] = "Always"
-    service_account: str = ""
-    service_account_name: str = ""
-    termination_grace_period_seconds: int = 30
-    # accepted, without effect here
-    affinity: Free = field(default_factory=dict)
-    automount_service_account_token: bool = True
-    dns_policy: str = ""
-    enable_service_links: bool = True
-    image_pull_secrets: tuple[Free, ...] = ()
-    preemption_policy: str = ""
-    priority: int = 0
-    priority_class_name: str = ""
-    scheduler_name: str = ""
-    security_context: Free = field(default_factory=dict)
-    tolerations: tuple[Free, ...] = ()
-    topology_spread_constraints: tuple[Free, ...] = ()
-    volumes: tuple[Volume, ...] = ()
-
-
-class PodTemplate(Kind):
-    """The template of a Deployment or ReplicaSet."""
-
-    spec: PodSpec
-    metadata: Metadata = Metadata()
 
 
 class RollingUpdate(Kind):
@@ -173,8 +38,10 @@ class DeploymentSpec(Kind):
     selector: Selector
     template: PodTemplate
     replicas: int = 1
-    revision_history_limit: int = 10
-    progress_deadline_seconds: int = 600
+    min_ready_seconds: Natural = 0
+    revision_history_limit: Natural = 10
+    progress_deadline_seconds: Natural = 600
+    paused: bool = False
     strategy: Strategy = Strategy()
 
 
@@ -184,6 +51,7 @@ class ReplicaSetSpec(Kind):
     selector: Selector
     template: PodTemplate
     replicas: int = 1
+    min_ready_seconds: Natural = 0
 
 
 class ServicePort(Kind):
@@ -233,9 +101,15 @@ class Namespace(_Object):
 
 
 class NodeSpec(Kind):
-    """The spec of the one node; it cannot be cordoned."""
+    """The spec of a Node; a cordon keeps new pods away."""
 
-    unschedulable: Literal[False] = False
+    unschedulable: bool = False
+    # refused unless empty (see `rules`)
+    taints: tuple[Free, ...] = ()
+    # accepted, without effect here
+    pod_cidr: str = field(default="", name="podCIDR")
+    pod_cidrs: tuple[str, ...] = field(default=(), name="podCIDRs")
+    provider_id: str = field(default="", name="providerID")
 
 
 class Node(_Object):
@@ -278,10 +152,11 @@ class ServiceAccount(_Object):
 
 
 class ConfigMap(_Object):
-    """A ConfigMap."""
+    """A ConfigMap; `binaryData` is base64."""
 
     data: dict[str, str] = field(default_factory=dict)
     binary_data: dict[str, str] = field(default_factory=dict)
+    immutable: bool = False
 
 
 class Secret(_Object):
@@ -289,6 +164,7 @@ class Secret(_Object):
 
     data: dict[str, str] = field(default_factory=dict)
     string_data: dict[str, str] = field(default_factory=dict)
+    immutable: bool = False
     type: str = "Opaque"
 
 
@@ -300,14 +176,35 @@ class EndpointSlice(_Object, kw_only=True):
     ports: tuple[Free, ...] = ()
 
 
+class Endpoints(_Object):
+    """The Endpoints of a Service."""
+
+    subsets: tuple[Free, ...] = ()
+
+
+class DisruptionBudgetSpec(Kind):
+    """The spec of a PodDisruptionBudget: numbers of pods, or percentages like "25%"."""
+
+    min_available: IntOrString | UnsetType = UNSET
+    max_unavailable: IntOrString | UnsetType = UNSET
+    selector: Selector | UnsetType = UNSET
+    unhealthy_pod_eviction_policy: Literal["IfHealthyBudget", "AlwaysAllow"] = "IfHealthyBudget"
+
+
+class PodDisruptionBudget(_Object):
+    """A PodDisruptionBudget."""
+
+    spec: DisruptionBudgetSpec = DisruptionBudgetSpec()
+
+
 class LeaseSpec(Kind):
     """The spec of a Lease."""
 
     holder_identity: str = ""
-    lease_duration_seconds: int = 0
+    lease_duration_seconds: Positive | UnsetType = UNSET
     acquire_time: str = ""
     renew_time: str = ""
-    lease_transitions: int = 0
+    lease_transitions: Natural = 0
 
 
 class Lease(_Object):
@@ -348,6 +245,8 @@ KINDS: dict[str, type[_Object]] = {
         ConfigMap,
         Secret,
         EndpointSlice,
+        Endpoints,
+        PodDisruptionBudget,
         Lease,
         Event,
     )
@@ -362,11 +261,28 @@ class Condition(msgspec.Struct):
     status: str
 
 
+class ContainerStatus(msgspec.Struct, rename="camel"):
+    """status.containerStatuses[*]: what tables and controllers read of it."""
+
+    name: str = ""
+    ready: bool = False
+    restart_count: Natural = 0
+
+
 class Status(msgspec.Struct, rename="camel"):
     """A status, whoever writes it: what the controllers read has its type, the rest is the writer's."""
 
     conditions: list[Condition] = field(default_factory=list)
+    container_statuses: list[ContainerStatus] = field(default_factory=list)
     phase: str = ""
     pod_ip: LoopbackAddress = field(default="", name="podIP")
-    replicas: Replicas = 0
-    ready_replicas: Replicas = 0
+    replicas: Natural = 0
+    ready_replicas: Natural = 0
+    available_replicas: Natural = 0
+    updated_replicas: Natural = 0
+    observed_generation: Natural = 0
+    disruptions_allowed: Natural = 0
+    current_healthy: Natural = 0
+    desired_healthy: Natural = 0
+    expected_pods: Natural = 0
+    disrupted_pods: dict[str, str] = field(default_factory=dict)

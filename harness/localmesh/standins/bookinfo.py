@@ -2,14 +2,15 @@
 
 The four services answer in the shapes of the originals (istio/istio, samples/bookinfo/src) and call each
 other as they do, with their timeouts, their single retry of reviews, and the texts of failure that Istio's
-documentation quotes. Signing in keeps the user's name in a plain cookie; productpage passes it on as the
-header `end-user`, which the routing tasks match.
+documentation quotes. Details and ratings have files of their own. Signing in keeps the user's name in a plain
+cookie; productpage passes it on as the header `end-user`, which the routing tasks match.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote
@@ -17,7 +18,9 @@ from urllib.parse import parse_qs, quote, unquote
 from harness.localmesh.standins import program
 from harness.localmesh.standins.bookpage import Part, page, product_page
 from harness.localmesh.standins.client import CallError, Client, forwarded
+from harness.localmesh.standins.details import Details
 from harness.localmesh.standins.http import Handler, Request, Response
+from harness.localmesh.standins.ratings import VERSIONS, Database, Ratings
 from harness.localmesh.standins.settings import Pod, SettingError, Settings
 
 _PRODUCT = {
@@ -30,7 +33,8 @@ _REVIEWS = {
     "Reviewer2": "Great fun from the first mistake to the last; not much beneath it.",
 }
 _PAGE_TIMEOUT = 3.0  # of every call of productpage
-_RATINGS_TIMEOUT = {"black": 10.0, "red": 2.5}
+_BLACK_TIMEOUT, _OTHER_TIMEOUT = 10.0, 2.5  # of reviews' call of ratings, by the colour of its stars
+_FLOODS = 100
 _STARS = {"v1": None, "v2": "black", "v3": "red"}
 
 
@@ -48,57 +52,16 @@ def _health(name: str) -> Response:
     return Response.json({"status": f"{name} is healthy"})
 
 
-async def details(request: Request) -> Response:
-    """GET /details/{id}: the facts about a book."""
-    if request.path == "/health":
-        return _health("Details")
-    if not request.path.startswith("/details"):
-        return _not_found(request)
-    book = _number(request, "details")
-    if book is None:
-        return Response.json({"error": "please provide numeric product id"}, 400)
-    facts = {"author": "William Shakespeare", "year": 1595, "type": "paperback", "pages": 200}
-    edition = {
-        "publisher": "PublisherA",
-        "language": "English",
-        "ISBN-10": "1234567890",
-        "ISBN-13": "123-1234567890",
-    }
-    return Response.json({"id": book, **facts, **edition})
-
-
-class Ratings:
-    """GET /ratings/{id}, and POST to it to change them while the process lives."""
-
-    def __init__(self) -> None:
-        self._ratings: dict[int, Any] = {}
-
-    async def answer(self, request: Request) -> Response:
-        """The stars that two reviewers gave to a book."""
-        if request.path == "/health":
-            return _health("Ratings")
-        if not request.path.startswith("/ratings"):
-            return _not_found(request)
-        book = _number(request, "ratings")
-        if book is None:
-            return Response.json({"error": "please provide numeric product ID"}, 400)
-        if request.method == "POST":
-            try:
-                self._ratings[book] = json.loads(request.body)
-            except ValueError:
-                return Response.json({"error": "please provide valid ratings JSON"}, 400)
-        return Response.json(
-            {"id": book, "ratings": self._ratings.get(book, {"Reviewer1": 5, "Reviewer2": 4})}
-        )
-
-
 class Reviews:
     """GET /reviews/{id}: v1 without stars, v2 with black ones, v3 with red ones, which ratings gives."""
 
     def __init__(self, pod: Pod, environ: Mapping[str, str], version: str) -> None:
         self._pod = pod
         self._cluster = environ.get("CLUSTER_NAME", "null")
-        self._color = _STARS[version]
+        color = _STARS[version]
+        self._color = (
+            environ.get("STAR_COLOR", color or "black") if _is(environ, "ENABLE_RATINGS", color) else None
+        )
         self._ratings = _base(environ, "ratings")
         self._client = Client(pod.proxy)
 
@@ -126,17 +89,23 @@ class Reviews:
         if self._color is None:
             return {}
         url = f"{self._ratings}/ratings/{book}"
-        status, answer = await _get(self._client, url, forwarded(request), _RATINGS_TIMEOUT[self._color])
+        timeout = _BLACK_TIMEOUT if self._color == "black" else _OTHER_TIMEOUT
+        status, answer = await _get(self._client, url, forwarded(request), timeout)
         ratings = answer.get("ratings") if status == 200 and isinstance(answer, dict) else None
         return ratings if isinstance(ratings, dict) else {}
 
 
 class Productpage:
-    """The page at /productpage, its API under /api/v1/products, and signing in and out."""
+    """The page at /productpage, its API under /api/v1/products, signing in and out, and /metrics.
 
-    def __init__(self, pod: Pod, environ: Mapping[str, str]) -> None:
+    `floods`, or the variable FLOOD_FACTOR, is how many times it asks for reviews in vain before it makes the page.
+    """
+
+    def __init__(self, pod: Pod, environ: Mapping[str, str], floods: int = 0) -> None:
         self._client = Client(pod.proxy)
         self._bases = {name: _base(environ, name) for name in ("details", "reviews", "ratings")}
+        self._floods = _floods(environ, floods)
+        self._results: Counter[tuple[str, int]] = Counter()
 
     async def answer(self, request: Request) -> Response:
         """The page or the part of the API that the path names."""
@@ -148,7 +117,9 @@ class Productpage:
         if route := routes.get(request.path):
             return await route(request)
         if request.path == "/health":
-            return Response.text("Product page is healthy")
+            return Response.text("Product page is healthy", kind="text/html")
+        if request.path == "/metrics":
+            return self._metrics()
         if request.path in ("/", "/index.html"):
             return _html(page("Bookinfo", '<p><a href="/productpage">The book page</a></p>'))
         if request.path.startswith("/api/v1/products"):
@@ -178,14 +149,24 @@ class Productpage:
         # The retry that the fault injection task of the documentation is about.
         if status != 200 and what == "reviews":
             status, answer = await _get(self._client, url, headers, _PAGE_TIMEOUT)
+        self._results[what, status] += 1
         if status == 200:
             return 200, answer
         return status, {"error": f"Sorry, product {what} are currently unavailable for this book."}
 
     async def _page(self, request: Request) -> Response:
         details = await self._part("details", "0", request)
+        for _ in range(self._floods):
+            await self._part("reviews", "0", request)
         reviews = await self._part("reviews", "0", request)
         return _html(product_page(_PRODUCT, _user(request), details, reviews))
+
+    def _metrics(self) -> Response:
+        lines = ["# HELP request_result_total Results of requests", "# TYPE request_result_total counter"]
+        for (what, status), count in sorted(self._results.items()):
+            labels = f'destination_app="{what}",response_code="{status}"'
+            lines.append(f"request_result_total{{{labels}}} {count}")
+        return Response.text("\n".join(lines) + "\n")
 
     async def _login(self, request: Request) -> Response:
         if request.method != "POST":
@@ -215,6 +196,19 @@ def _html(document: str) -> Response:
     return Response.text(document, kind="text/html")
 
 
+def _floods(environ: Mapping[str, str], default: int) -> int:
+    text = environ.get("FLOOD_FACTOR", str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise SettingError(f"FLOOD_FACTOR is {text!r}; give a whole number") from None
+
+
+def _is(environ: Mapping[str, str], name: str, default: object) -> bool:
+    """Whether a variable says "true", as Java's Boolean.valueOf reads it, or, where it is not set, the default."""
+    return environ[name].lower() == "true" if name in environ else bool(default)
+
+
 def _base(environ: Mapping[str, str], service: str) -> str:
     """Where a service is; the variables are those of the originals."""
     upper = service.upper()
@@ -239,19 +233,26 @@ async def _get(client: Client, url: str, headers: Mapping[str, str], timeout: fl
 def _build(pod: Pod, environ: Mapping[str, str]) -> Handler:
     Settings(environ)
     match sys.argv[1:]:
-        case ["productpage", "v1"]:
-            return Productpage(pod, environ).answer
-        case ["details", "v1"]:
-            return details
+        case ["productpage", "v1" | "v-flooding" as version]:
+            return Productpage(pod, environ, _FLOODS if version == "v-flooding" else 0).answer
+        case ["details", "v1" | "v2" as version]:
+            return Details(pod, environ, version).answer
         case ["reviews", version] if version in _STARS:
             return Reviews(pod, environ, version).answer
-        case ["ratings", "v1"]:
-            return Ratings().answer
-    versions = ", ".join(_STARS)
+        case ["ratings", version] if version in VERSIONS:
+            return Ratings(version, _database(pod, environ) if version == "v2" else None).answer
     raise SettingError(
-        f"give a service and a version of Bookinfo: productpage, details or ratings v1, reviews {versions}"
+        "give a service and a version of Bookinfo: productpage v1 or v-flooding, details v1 or v2, "
+        f"reviews {', '.join(_STARS)}, ratings {', '.join(VERSIONS)}"
     )
 
 
+def _database(pod: Pod, environ: Mapping[str, str]) -> Database:
+    try:
+        return Database(pod, environ)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+
+
 if __name__ == "__main__":
-    sys.exit(program.run(_build))
+    sys.exit(program.run(_build, (9080,)))

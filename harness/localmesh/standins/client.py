@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import httptools
@@ -25,6 +25,13 @@ _FORWARDED = (
     "tracestate",
     "baggage",
     # what Bookinfo's services pass on besides (istio/istio, samples/bookinfo/src)
+    "x-ot-span-context",
+    "x-datadog-trace-id",
+    "x-datadog-parent-id",
+    "x-datadog-sampling-priority",
+    "x-cloud-trace-context",
+    "grpc-trace-bin",
+    "sw8",
     "end-user",
     "user-agent",
     "cookie",
@@ -37,10 +44,10 @@ class CallError(Exception):
     """No answer came to a request; the message says why, in a few words."""
 
 
-def forwarded(request: Request) -> dict[str, str]:
-    """The headers of `request` that a program in the mesh passes on to the services it calls."""
+def forwarded(request: Request, more: Iterable[str] = ()) -> dict[str, str]:
+    """The headers of `request` that a program in the mesh passes on to the services it calls, and those named."""
     headers = request.headers
-    return {name: headers[name] for name in _FORWARDED if name in headers}
+    return {name: headers[name] for name in (*_FORWARDED, *more) if name in headers}
 
 
 def address_of(url: str) -> tuple[str, int]:

@@ -25,4 +25,4 @@ def _build(pod: Pod, environ: Mapping[str, str]) -> Handler:
 
 
 if __name__ == "__main__":
-    sys.exit(program.run(_build))
+    sys.exit(program.run(_build, (5000,)))

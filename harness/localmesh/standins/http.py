@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -17,22 +17,37 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. Header names are in lower case, a repeated header is one value joined by commas."""
+    """One request. Header names are in lower case, a repeated header is one value joined by commas.
+
+    `fields` has every header apart, in the order they came; `version` is "1.0", "1.1" or "2"; `client` is the address
+    it came from and `port` the one it came to ("" and 0 over a unix socket).
+    """
 
     method: str
     path: str
     query: str
     headers: Mapping[str, str]
     body: bytes
+    fields: tuple[tuple[str, str], ...] = ()
+    version: str = "1.1"
+    client: str = ""
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer. `content-length` and `connection` are the server's business and not among `headers`."""
+    """One answer. `content-length` and `connection` are the server's business and not among `headers`.
+
+    `pieces` is the body where it comes little by little; such an answer may tell its `content-length` beforehand.
+    `cookies` are values of set-cookie. `trailers` are sent over HTTP/2 only, which is all that gRPC needs.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    pieces: AsyncIterator[bytes] | None = None
+    cookies: tuple[str, ...] = ()
+    trailers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def json(cls, value: Any, status: int = 200) -> Response:
@@ -44,19 +59,38 @@ class Response:
         """`text` in UTF-8 as the media type `kind`."""
         return cls(status, text.encode(), {"content-type": f"{kind}; charset=utf-8"})
 
+    @property
+    def bodiless(self) -> bool:
+        """Whether an answer of this status has no body, whatever is asked (RFC 9110, 6.4.1)."""
+        return self.status < 200 or self.status in (204, 304)
+
+    @property
+    def chunked(self) -> bool:
+        """Whether its length is not known before its end."""
+        return self.pieces is not None and "content-length" not in self.headers
+
+    def fields(self) -> list[tuple[str, str]]:
+        """Its headers, with those that its kind of body implies."""
+        fields = [*self.headers.items(), *(("set-cookie", cookie) for cookie in self.cookies)]
+        if self.pieces is None and not self.bodiless:
+            fields.append(("content-length", str(len(self.body))))
+        return fields
+
     def encode(self, *, head: bool, last: bool, old: bool) -> bytes:
-        """The answer on the wire: to HEAD, as the connection's last one, to a client of HTTP/1.0."""
+        """The answer on the wire: to HEAD, as the connection's last one, to a client of HTTP/1.0.
+
+        The body of one that comes in `pieces` is not there.
+        """
         lines = [f"HTTP/1.1 {self.status} {_PHRASES.get(self.status, 'Unknown')}"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        bodiless = self.status in (204, 304)
-        if not bodiless:
-            lines.append(f"content-length: {len(self.body)}")
+        lines += [f"{name}: {value}" for name, value in self.fields()]
+        if self.chunked and not old and not self.bodiless:
+            lines.append("transfer-encoding: chunked")
         if last:
             lines.append("connection: close")
         elif old:
             lines.append("connection: keep-alive")
         start = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
-        return start if head or bodiless else start + self.body
+        return start if head or self.bodiless else start + self.body
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -75,6 +109,7 @@ class Message:
         """Forget the message so far."""
         self.url = b""
         self.headers: dict[str, str] = {}
+        self.fields: list[tuple[str, str]] = []
         self.chunks: list[bytes] = []
         self.error: Response | None = None
         self._head_size = self._body_size = 0
@@ -93,6 +128,7 @@ class Message:
         """A whole header, or one trailer of a chunked body."""
         key, text = name.decode("latin-1").lower(), (value or b"").decode("latin-1")
         self._count_head(len(key) + len(text))
+        self.fields.append((key, text))
         before = self.headers.get(key)
         joint = "; " if key == "cookie" else ", "
         self.headers[key] = text if before is None else f"{before}{joint}{text}"

@@ -1,26 +1,41 @@
 """A service that behaves as the annotations `standin.harness.local/*` of its pod and a request's query say.
 
-==============  =================================================================================  =======
-annotation      meaning                                                                            default
-==============  =================================================================================  =======
-latency         time before an answer: "5ms", or "2ms..8ms" drawn evenly                           0s
-seed            with the pod's name, seeds what is drawn (latency, errors)
-status          status of an answer that succeeds                                                  200
-error-percent   share of requests, 0-100, answered with `error-status` instead                     0
-error-status    that status                                                                        503
-calls           http URLs to get in turn for every request, separated by commas or newlines. One
-                written as "/path URL" is for requests below that path: they make the calls of
-                the longest path that fits, and those without a path only if there is none
-timeout         time each call may take                                                            10s
-fallback        "true", or those URLs among `calls` that may fail: the answer then succeeds and    false
-                has `"fallback": true`. The failure of any other call is answered 503
-body-size       least size of an answer's body in bytes                                            0
-exit            exit at once, with this code
-==============  =================================================================================  =======
+=================  ==============================================================================  =======
+annotation         meaning                                                                         default
+=================  ==============================================================================  =======
+protocol           "http" (1.1, and 2 with gRPC, as the client begins) or "tcp", or one for each   http
+                   port: "9000=tcp,8080=http"
+latency            time before an answer: "5ms", "2ms..8ms" drawn evenly, or "p50=5ms p99=80ms",   0s
+                   log-normal
+seed               with the pod's name, seeds what is drawn (latency, errors)
+status             status of an answer that succeeds                                               200
+error-percent      share of requests, 0-100, that fail                                             0
+error-status       status of those, over HTTP                                                      503
+error-grpc-status  status of those, over gRPC                                                      that of
+                                                                                                   the above
+calls              URLs to call for every request, separated by commas or newlines: http:// is got
+                   with GET, grpc://host:port is a call of Istio's Echo (or of the method that the
+                   path names), tcp://host:port is sent a line and has to answer one. A call
+                   written as "/path URL" is for requests below that path: they make the calls of
+                   the longest path that fits, and those without a path only if there is none
+order              "sequence" or "parallel"                                                        sequence
+timeout            time each call may take; none is tried again                                    10s
+propagate          names of headers passed on to the calls besides those of tracing
+fallback           "true", or those URLs among `calls` that may fail: the answer then succeeds     false
+                   and has `"fallback": true`
+failure-status     status of the answer where another call failed                                  503
+body-size          least size of an answer's body in bytes                                         0
+exit               exit at once, with this code
+=================  ==============================================================================  =======
 
-A call fails when no answer comes or its status is 500 or more. The query works as that of fortio's echo
-server: `?status=503:20,404:5` answers 503 to 20 % and 404 to 5 % of the requests (no percentage means all),
-`&delay=100ms:10` waits before 10 % of the answers, 10 s at most.
+A call fails when no answer comes, its status is 500 or more, or its status of gRPC is not OK. The query works as that
+of fortio's echo server: `?status=503:20,404:5` answers 503 to 20 % and 404 to 5 % of the requests (no percentage means
+all), `&delay=100ms:10` waits before 10 % of the answers, 10 s at most.
+
+Every unary call of gRPC is answered with the same JSON as HTTP in field 1 of its message, and a request's metadata
+`x-status: 14:20` (numbers of gRPC) and `x-delay: 100ms:10` work as the query. The health check of gRPC always says
+SERVING. A TCP port answers each line with the same line behind version and pod, after the latency; a request that
+fails is a connection closed instead; it makes no calls.
 """
 
 from __future__ import annotations
@@ -28,166 +43,105 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
-from harness.localmesh.standins import program, settings
-from harness.localmesh.standins.client import CallError, Client, address_of, forwarded
-from harness.localmesh.standins.http import Handler, Request, Response
-from harness.localmesh.standins.settings import Pod, Settings
+from harness.localmesh.standins import grpc, program, settings
+from harness.localmesh.standins.behaviour import Behaviour, weighted
+from harness.localmesh.standins.calls import Caller, succeeded
+from harness.localmesh.standins.http import Request, Response
+from harness.localmesh.standins.settings import Pod
 
 T = TypeVar("T")
 
 MAX_DELAY = 10.0
 """Seconds a request may ask to wait; more is cut to this."""
 
-_KNOWN = frozenset(
-    "latency seed status error-percent error-status calls timeout fallback body-size exit".split()  # noqa: SIM905
-)
 _status = settings.integer(200, 599)
-
-
-@dataclass(frozen=True)
-class Call:
-    """A URL to get for requests at or below `path`."""
-
-    path: str
-    url: str
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """The settings of one service, parsed; times in seconds."""
-
-    latency: tuple[float, float] = (0.0, 0.0)
-    seed: str = ""
-    status: int = 200
-    error_percent: float = 0.0
-    error_status: int = 503
-    calls: tuple[Call, ...] = ()
-    may_fail: frozenset[str] = frozenset()
-    timeout: float = 10.0
-    body_size: int = 0
-    exit: int | None = None
-
-    @classmethod
-    def of(cls, environ: Mapping[str, str]) -> Behaviour:
-        """The behaviour that the variables STANDIN_* ask for.
-
-        Raises:
-            settings.SettingError: one is unknown or has a value that it cannot have.
-        """
-        given = Settings(environ, _KNOWN)
-        calls = given.get("calls", _calls, cls.calls)
-
-        def exit_code(text: str) -> int | None:
-            return settings.integer(0, 255)(text)
-
-        return cls(
-            latency=given.get("latency", settings.timespan, cls.latency),
-            seed=given.get("seed", str, cls.seed),
-            status=given.get("status", _status, cls.status),
-            error_percent=given.get("error-percent", settings.percentage, cls.error_percent),
-            error_status=given.get("error-status", _status, cls.error_status),
-            calls=calls,
-            may_fail=given.get("fallback", lambda text: _may_fail(text, calls), cls.may_fail),
-            timeout=given.get("timeout", _positive, cls.timeout),
-            body_size=given.get("body-size", settings.integer(0, 16 * 1024 * 1024), cls.body_size),
-            exit=given.get("exit", exit_code, cls.exit),
-        )
-
-    def urls(self, path: str) -> tuple[str, ...]:
-        """What to get for a request of `path`."""
-        fitting = [call for call in self.calls if f"{path}/".startswith(f"{call.path.rstrip('/')}/")]
-        longest = max((len(call.path) for call in fitting), default=0)
-        return tuple(call.url for call in fitting if len(call.path) == longest)
-
-
-def _calls(text: str) -> tuple[Call, ...]:
-    calls = []
-    for part in _parts(text):
-        path, _, url = part.rpartition(" ")
-        if path and not path.startswith("/"):
-            raise ValueError(f"{part!r} is neither a URL nor a path and a URL")
-        address_of(url)
-        calls.append(Call(path.strip() or "/", url))
-    return tuple(calls)
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
-
-
-def _may_fail(text: str, calls: tuple[Call, ...]) -> frozenset[str]:
-    called = {call.url for call in calls}
-    if text in ("true", "false"):
-        return frozenset(called if text == "true" else ())
-    urls = frozenset(_parts(text))
-    if unknown := urls - called:
-        raise ValueError(f"{min(unknown)} is not among the calls")
-    return urls
-
-
-def _positive(text: str) -> float:
-    seconds = settings.duration(text)
-    if seconds <= 0:
-        raise ValueError("give a duration longer than 0")
-    return seconds
-
-
-def weighted(text: str, parse: Callable[[str], T]) -> tuple[tuple[T, float], ...]:
-    """The pairs of value and percentage in "503:20,404:5"; without a percentage it is 100.
-
-    Raises:
-        ValueError: a value does not parse, or the percentages exceed 100 together.
-    """
-    pairs = []
-    for part in text.split(","):
-        value, colon, percent = part.partition(":")
-        pairs.append((parse(value), settings.percentage(percent) if colon else 100.0))
-    if sum(percent for _, percent in pairs) > 100:
-        raise ValueError("the percentages exceed 100")
-    return tuple(pairs)
+_grpc_status = settings.integer(0, 16)
 
 
 class Service:
-    """Answers requests as `behaviour` says."""
+    """Answers requests as `behaviour` says; `addresses` is the file of TCP addresses."""
 
-    def __init__(self, pod: Pod, behaviour: Behaviour) -> None:
+    def __init__(self, pod: Pod, behaviour: Behaviour, addresses: str = "") -> None:
         self._pod = pod
         self._behaviour = behaviour
-        self._client = Client(pod.proxy)
+        self._caller = Caller(
+            pod, addresses=addresses, timeout=behaviour.timeout, propagate=behaviour.propagate
+        )
         self._random = random.Random(f"{pod.name}/{behaviour.seed}")
+        self._grpc = grpc.served(self._answer_grpc)
 
     async def answer(self, request: Request) -> Response:
         """The answer to one request, after its latency and its calls."""
+        if grpc.asked(request):
+            return await self._grpc(request)
         try:
             query = parse_qs(request.query, keep_blank_values=True) if request.query else {}
-            status = self._status(query)
-            delay = self._delay(query)
+            status = self._status(query.get("status", [""])[-1] if "status" in query else None)
+            delay = self._delay(query["delay"][-1] if "delay" in query else None)
         except ValueError as error:
             return Response.json({"error": f"the query {request.query!r} is not valid: {error}"}, 400)
+        body, broken = await self._work(request, delay)
+        status = self._behaviour.failure_status if broken else status
+        return Response(status, body, {"content-type": "application/json"})
+
+    async def _answer_grpc(self, request: Request) -> Response:
+        grpc.text(request)  # refuses what is not a message
+        try:
+            status = self._grpc_status(request.headers.get("x-status"))
+            delay = self._delay(request.headers.get("x-delay"))
+        except ValueError as error:
+            return grpc.failure(3, f"x-status or x-delay is not valid: {error}")
+        body, broken = await self._work(request, delay)
+        if broken:
+            status = grpc.of_http(self._behaviour.failure_status)
+        return (
+            grpc.failure(status, f"{self._pod.name} was asked to fail")
+            if status
+            else grpc.answer(body.decode())
+        )
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers one client over TCP, line by line."""
+        prefix = f"{self._pod.version} {self._pod.name} ".encode()
+        while (line := await reader.readline()).endswith(b"\n"):
+            await asyncio.sleep(self._behaviour.latency.draw(self._random))
+            if self._random.random() * 100 < self._behaviour.error_percent:
+                return
+            writer.write(prefix + line)
+            await writer.drain()
+
+    async def _work(self, request: Request, delay: float) -> tuple[bytes, bool]:
+        """The body of the answer, and whether a call that must not fail did."""
         if delay > 0:
             await asyncio.sleep(delay)
-        calls = [await self._call(url, request) for url in self._behaviour.urls(request.path)]
-        failed = {call["url"] for call in calls if not _succeeded(call)}
+        wanted = self._behaviour.calls_for(request.path)
+        calls = await self._caller.make(wanted, request, parallel=self._behaviour.parallel)
+        failed = {call["url"] for call in calls if not succeeded(call)}
         broken = bool(failed - self._behaviour.may_fail)
-        body = self._body(request.path, calls, fallback=bool(failed) and not broken)
-        return Response(503 if broken else status, body, {"content-type": "application/json"})
+        return self._body(request.path, calls, fallback=bool(failed) and not broken), broken
 
-    def _status(self, query: Mapping[str, list[str]]) -> int:
-        if "status" in query:
-            return self._draw(weighted(query["status"][-1], _status), self._behaviour.status)
+    def _status(self, asked: str | None) -> int:
         behaviour = self._behaviour
+        if asked is not None:
+            return self._draw(weighted(asked, _status), behaviour.status)
         return self._draw(((behaviour.error_status, behaviour.error_percent),), behaviour.status)
 
-    def _delay(self, query: Mapping[str, list[str]]) -> float:
-        asked = 0.0
-        if "delay" in query:
-            asked = min(MAX_DELAY, self._draw(weighted(query["delay"][-1], settings.duration), 0.0))
-        return asked + self._random.uniform(*self._behaviour.latency)
+    def _grpc_status(self, asked: str | None) -> int:
+        if asked is not None:
+            return self._draw(weighted(asked, _grpc_status), grpc.OK)
+        behaviour = self._behaviour
+        error = behaviour.error_grpc_status or grpc.of_http(behaviour.error_status)
+        return self._draw(((error, behaviour.error_percent),), grpc.of_http(behaviour.status))
+
+    def _delay(self, asked: str | None) -> float:
+        delay = 0.0
+        if asked is not None:
+            delay = min(MAX_DELAY, self._draw(weighted(asked, settings.duration), 0.0))
+        return delay + self._behaviour.latency.draw(self._random)
 
     def _draw(self, pairs: tuple[tuple[T, float], ...], default: T) -> T:
         point = self._random.random() * 100
@@ -196,15 +150,6 @@ class Service:
                 return value
             point -= percent
         return default
-
-    async def _call(self, url: str, request: Request) -> dict[str, Any]:
-        try:
-            response = await self._client.get(
-                url, headers=forwarded(request), timeout=self._behaviour.timeout
-            )
-        except CallError as error:
-            return {"url": url, "status": None, "error": str(error)}
-        return {"url": url, "status": response.status}
 
     def _body(self, path: str, calls: list[dict[str, Any]], *, fallback: bool) -> bytes:
         pod = self._pod
@@ -224,16 +169,17 @@ class Service:
         return body
 
 
-def _succeeded(call: Mapping[str, Any]) -> bool:
-    return call["status"] is not None and call["status"] < 500
-
-
-def _build(pod: Pod, environ: Mapping[str, str]) -> Handler:
-    behaviour = Behaviour.of(environ)
+def _build(pod: Pod, environ: Mapping[str, str]) -> program.Work:
+    behaviour = Behaviour.of(environ, pod.ports)
     if behaviour.exit is not None:
         print(f"stand-in: exits with {behaviour.exit}, as the annotation exit asks", file=sys.stderr)  # noqa: T201
         raise SystemExit(behaviour.exit)
-    return Service(pod, behaviour).answer
+    service = Service(pod, behaviour, environ.get("HARNESS_TCP_ADDRESSES", ""))
+    served = behaviour.protocol.items()
+    return program.Work(
+        http={port: service.answer for port, protocol in served if protocol == "http"},
+        tcp={port: service.converse for port, protocol in served if protocol == "tcp"},
+    )
 
 
 if __name__ == "__main__":

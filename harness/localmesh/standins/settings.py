@@ -6,13 +6,20 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from random import Random
 from typing import TypeVar
 
 T = TypeVar("T")
 
+ANNOTATION = "standin.harness.local/"
+"""What a setting's annotation begins with."""
+
 _PREFIX = "STANDIN_"
-_ANNOTATION = "standin.harness.local/"
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_QUANTILES = re.compile(r"p50=(\S+)\s+p99=(\S+)")
+_P99 = (
+    2.3263478740408408  # standard deviations from the median of a normal distribution to its 99th percentile
+)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)", re.ASCII)
 
 
@@ -78,7 +85,7 @@ class Settings:
         for name in sorted(self._values.keys() - set(known)):
             choice = ", ".join(sorted(known)) or "none"
             raise SettingError(
-                f"annotation {_ANNOTATION}{name} is not a setting of this stand-in; it has: {choice}"
+                f"annotation {ANNOTATION}{name} is not a setting of this stand-in; it has: {choice}"
             )
 
     def get(self, name: str, parse: Callable[[str], T], default: T) -> T:
@@ -93,8 +100,17 @@ class Settings:
             return parse(self._values[name].strip())
         except ValueError as error:
             raise SettingError(
-                f"annotation {_ANNOTATION}{name} is {self._values[name]!r}, which is not valid: {error}"
+                f"annotation {ANNOTATION}{name} is {self._values[name]!r}, which is not valid: {error}"
             ) from None
+
+
+def variables(annotations: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which a pod's settings reach its programs."""
+    return {
+        _PREFIX + key.removeprefix(ANNOTATION).upper().replace("-", "_"): value
+        for key, value in annotations.items()
+        if key.startswith(ANNOTATION)
+    }
 
 
 def _name(variable: str) -> str:
@@ -109,16 +125,40 @@ def duration(text: str) -> float:
     return math.fsum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
-def timespan(text: str) -> tuple[float, float]:
-    """Shortest and longest, in seconds, of "5ms" or "2ms..8ms"; ValueError for anything else."""
+@dataclass(frozen=True)
+class Latency:
+    """How long answers take, in seconds: drawn evenly from `low` to `high`, or log-normal with that median and p99."""
+
+    low: float = 0.0
+    high: float = 0.0
+    lognormal: bool = False
+
+    def draw(self, random: Random) -> float:
+        """Seconds for one answer."""
+        if self.low == self.high:
+            return self.low
+        if self.lognormal:
+            return self.low * math.exp(random.gauss(0.0, math.log(self.high / self.low) / _P99))
+        return random.uniform(self.low, self.high)
+
+
+def latency(text: str) -> Latency:
+    """The latency that "5ms", "2ms..8ms" or "p50=5ms p99=80ms" asks for; ValueError for anything else."""
     low, dots, high = text.partition("..")
+    quantiles = _QUANTILES.fullmatch(text)
+    if quantiles:
+        low, high = quantiles.groups()
     try:
-        span = duration(low), duration(high if dots else low)
+        found = Latency(duration(low), duration(high if dots or quantiles else low), bool(quantiles))
     except ValueError:
-        raise ValueError('give a duration such as "5ms", or a span of them such as "2ms..8ms"') from None
-    if span[0] > span[1]:
-        raise ValueError("the first duration of the span is longer than the second")
-    return span
+        raise ValueError(
+            'give a duration such as "5ms", a span such as "2ms..8ms", or quantiles such as "p50=5ms p99=80ms"'
+        ) from None
+    if found.low > found.high:
+        raise ValueError("the first duration is longer than the second")
+    if found.lognormal and not found.low:
+        raise ValueError("give a median longer than 0")
+    return found
 
 
 def percentage(text: str) -> float:

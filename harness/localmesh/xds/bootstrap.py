@@ -6,6 +6,7 @@ configuration comes by REST, the admin interface is a unix socket, and the Prome
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.localmesh.xds.http import virtual_host
@@ -22,21 +23,29 @@ FLUSH_INTERVAL = 0.5
 _STATS_PATH = "/stats/prometheus"
 _STATS_CLUSTER = "prometheus_stats"
 
-# Istio ends the names of clusters and connection managers with ";", so that they can be told from the series' name.
+# Istio ends the names of clusters and connection managers with ";", so that they can be told from the series'
+# name.
 _TAGS = {
     "cluster_name": r"^cluster\.((.+?);\.)",
     "http_conn_manager_prefix": r"^http\.((.+?);\.)",
     "tcp_prefix": r"^tcp\.((.*?)\.)\w+?$",
     "response_code": r"_rq(_(\d{3}))$",
     "response_code_class": r"_rq(_(\dxx))$",
+    "authz_enforce_result": r"rbac(\.(allowed|denied))",
+    "authz_dry_run_action": r"(\.istio_dry_run_(allow|deny)_)",
+    "authz_dry_run_result": r"(\.shadow_(allowed|denied))",
 }
 
-# Istio's default list, then what its documentation tells people to add in order to see retries, ejections, circuit
-# breakers, timeouts and faults (proxyStatsMatcher).
+# What Istio always keeps (istio/istio `pkg/bootstrap/config.go`).
 _PREFIXES = ("cluster_manager", "listener_manager", "server.", "istio")
 _SUFFIXES = ("rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied")
 _REGEXES = (
     r"vhost\..*\.route\..*",
+    # The mesh's own: how far a proxy has its configuration.
+    r".*\.(update_(success|failure|rejected|attempt)|version_text)",
+)
+
+OBSERVED = (
     r".*\.outlier_detection\..*",
     r".*\.upstream_rq_(retry|pending|active|timeout|per_try_timeout).*",
     r".*\.upstream_rq_\d(xx|\d\d)",
@@ -44,9 +53,20 @@ _REGEXES = (
     r".*\.circuit_breakers\..*",
     r".*\.membership_.*",
     r".*\.fault\..*",
-    r".*\.(update_(success|failure|rejected|attempt)|version_text)",
     r".*\.ssl\.(handshake|fail_verify.*|connection_error)",
 )
+"""What Istio's documentation tells people to keep besides (proxyStatsMatcher) in order to see retries,
+ejections, circuit
+breakers, timeouts and faults; the mesh's own MeshConfig has them."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Which of Envoy's own series are kept besides those that Istio always keeps: by prefix, suffix or regex."""
+
+    prefixes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    regexes: tuple[str, ...] = OBSERVED
 
 
 def bootstrap(
@@ -56,13 +76,15 @@ def bootstrap(
     xds_socket: Path,
     stats_token: str,
     stats_port: int = STATS_PORT,
+    stats: Stats | None = None,
 ) -> Resource:
     """The bootstrap of `proxy`, to be started with `--use-dynamic-base-id --drain-strategy immediate`.
 
-    The admin interface answers at `admin_socket` (mode 0600), the configuration comes from `xds_socket` (both at most
-    107 characters). At `stats_port` of the proxy's
-    address, GET /stats/prometheus is answered to requests with `Authorization: Bearer <stats_token>` and everything
-    else with 401; whoever writes the bootstrap keeps it from others' eyes.
+    The admin interface answers at `admin_socket` (mode 0600), the configuration comes from `xds_socket` (both
+    at most 107 characters). At `stats_port` of the proxy's address, GET /stats/prometheus is answered to
+    requests with `Authorization: Bearer <stats_token>` and everything else with 401; whoever writes the
+    bootstrap keeps it from others' eyes. Connections to other pods come from the pod's own address, as in a
+    cluster, so that the callee sees who calls (`source.ip`).
     """
     admin = {"pipe": {"path": str(admin_socket), "mode": 0o600}}
     ip = proxy.listen if proxy.gateway else proxy.workload.ip
@@ -80,7 +102,8 @@ def bootstrap(
             ],
             "listeners": [_stats_listener(ip, stats_port, stats_token)],
         },
-        "stats_config": _stats(),
+        "cluster_manager": {"upstream_bind_config": {"source_address": {"address": ip, "port_value": 0}}},
+        "stats_config": _stats(stats or Stats()),
         "stats_flush_interval": duration(FLUSH_INTERVAL),
         "layered_runtime": {"layers": [{"name": "global config", "static_layer": _runtime()}]},
         "overload_manager": {"resource_monitors": [_connection_limit()]},
@@ -144,11 +167,11 @@ def _stats_listener(ip: str, port: int, token: str) -> Resource:
     return {"name": "stats", "address": address(ip, port), "filter_chains": [{"filters": [manager]}]}
 
 
-def _stats() -> Resource:
+def _stats(kept: Stats) -> Resource:
     patterns = [
-        *({"prefix": prefix} for prefix in _PREFIXES),
-        *({"suffix": suffix} for suffix in _SUFFIXES),
-        *({"safe_regex": {"regex": regex}} for regex in _REGEXES),
+        *({"prefix": prefix} for prefix in (*_PREFIXES, *kept.prefixes)),
+        *({"suffix": suffix} for suffix in (*_SUFFIXES, *kept.suffixes)),
+        *({"safe_regex": {"regex": regex}} for regex in (*_REGEXES, *kept.regexes)),
     ]
     return {
         "use_all_default_tags": False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.localmesh.xds.messages import message_filter
 from harness.localmesh.xds.model import Resource
 from harness.localmesh.xds.proto import address, extension, typed
 
@@ -13,7 +14,7 @@ _FILTERS = "envoy.extensions.filters.http"
 
 def connection_manager(
     stat_prefix: str,
-    access_log: Resource,
+    access_logs: Sequence[Resource],
     routes: Resource,
     *,
     first: Sequence[Resource] = (),
@@ -29,10 +30,12 @@ def connection_manager(
         _HCM,
         stat_prefix=stat_prefix,
         **routes,
-        http_filters=[*first, _grpc_stats(), fault, cors, *before_router, router],
-        access_log=[access_log],
+        http_filters=[*first, message_filter(), _grpc_stats(), fault, cors, *before_router, router],
+        access_log=[*access_logs],
         stream_idle_timeout="0s",
+        proxy_100_continue=True,
         normalize_path=True,
+        path_with_escaped_slashes_action="KEEP_UNCHANGED",
         upgrade_configs=[{"upgrade_type": "websocket"}],
         **settings,
     )
@@ -69,14 +72,26 @@ def route_configuration(name: str, virtual_hosts: Sequence[Resource], **settings
     )
 
 
-def virtual_host(name: str, domains: Sequence[str], routes: Sequence[Resource]) -> Resource:
-    """A virtual host that counts the attempts in `x-envoy-attempt-count`."""
-    return {
-        "name": name,
-        "domains": [*domains],
-        "routes": [*routes],
-        "include_request_attempt_count": True,
-    }
+def virtual_host(
+    name: str, domains: Sequence[str], routes: Sequence[Resource], *, counts_attempts: bool = True
+) -> Resource:
+    """A virtual host; if `counts_attempts`, the callee learns which try it is (`x-envoy-attempt-count`)."""
+    host: Resource = {"name": name, "domains": [*domains], "routes": [*routes]}
+    return {**host, "include_request_attempt_count": True} if counts_attempts else host
+
+
+def grpc_web() -> Resource:
+    """The filter that turns gRPC-Web into gRPC."""
+    return extension("envoy.filters.http.grpc_web", f"{_FILTERS}.grpc_web.v3.GrpcWeb")
+
+
+def tls_inspector() -> Resource:
+    """The listener filter that recognises TLS and its server name."""
+    return extension(
+        "envoy.filters.listener.tls_inspector",
+        "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+        initial_read_buffer_size=512,
+    )
 
 
 def _grpc_stats() -> Resource:

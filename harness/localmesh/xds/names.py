@@ -6,6 +6,7 @@ Source: istio/istio `pilot/pkg/model/service.go` (BuildSubsetKey, BuildDNSSrvSub
 from __future__ import annotations
 
 BLACK_HOLE = "BlackHoleCluster"
+PASSTHROUGH = "PassthroughCluster"
 HTTP_PROXY = "http_proxy"
 OUTBOUND_PORT = 15001
 
@@ -33,3 +34,8 @@ def listener(ip: str, port: int) -> str:
 def stat_prefix(direction: str, port: int) -> str:
     """The name of an HTTP connection manager's series; the ";" ends it for Istio's tag extraction."""
     return f"{direction}_0.0.0.0_{port};"
+
+
+def bracketed(host: str) -> str:
+    """`host` as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host

@@ -1,107 +1,90 @@
-"""The outbound side of a sidecar: one explicit HTTP proxy at 15001, as istiod builds it for `proxyHttpPort`.
+"""The outbound side of a sidecar: an explicit HTTP proxy at 15001, and a listener for each TCP Service's port.
 
-There are no iptables rules: the program sends requests with absolute URIs (`HTTP_PROXY`). Every Service port is a
-virtual host. Hosts outside the mesh get 502 (`block_all`), which is Istio's REGISTRY_ONLY: the local mesh lets
-nothing out, while Istio's default is ALLOW_ANY.
-Source: istio/istio `listener.go` (buildHTTPProxy), `httproute.go` (buildSidecarOutboundHTTPRouteConfig).
+There are no iptables rules: the program sends requests with absolute URIs (`HTTP_PROXY`), as istiod provides
+for with `proxyHttpPort`; it reaches TCP Services at ports of the pod's own address that are given to them
+(`given`). What istiod leaves to the destination address is decided when the listener is made (`tcp.reached`),
+and a connection to a TLS port with a server name that no VirtualService knows ends, where istiod would let it
+through to that address.
+Source: istio/istio `listener.go` (buildHTTPProxy, buildSidecarOutboundListener).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-from harness.localmesh.xds import names, registry, telemetry
-from harness.localmesh.xds.http import connection_manager, listener, route_configuration, virtual_host
-from harness.localmesh.xds.match import everything
-from harness.localmesh.xds.model import Mesh, Proxy, Resource, Service
-from harness.localmesh.xds.proto import xds
-from harness.localmesh.xds.registry import MESH_GATEWAY
-from harness.localmesh.xds.routes import Caller, rule_routes, service_route
+from harness.localmesh.xds import names
+from harness.localmesh.xds.clusters import dns_cache
+from harness.localmesh.xds.http import connection_manager, listener, tls_inspector
+from harness.localmesh.xds.loggers import listener_logs, request_logs
+from harness.localmesh.xds.model import Resource
+from harness.localmesh.xds.proto import extension, xds
+from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, Chain, reached, service_chains
+from harness.localmesh.xds.view import View
 
-_DEFAULT_PORT = 80
+_OUTBOUND = {
+    "traffic_direction": "OUTBOUND",
+    "listener_filters_timeout": "0s",
+    "continue_on_listener_filters_timeout": True,
+}
+_FORWARD = "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig"
 
 
-def outbound_listeners(proxy: Proxy) -> dict[str, Resource]:
-    """The HTTP proxy of the workload's program."""
-    ip = proxy.workload.ip
+def outbound_listeners(view: View) -> dict[str, Resource]:
+    """The HTTP proxy of the workload's program, and where it reaches TCP Services, by name."""
+    made = [_http_proxy(view)]
+    # A Service that it knows only as the destination of a route has no listener of its own, in istiod too.
+    called = {egress.port: {service.host for service in egress.services} for egress in view.egress}
+    for service in view.services:
+        for port in service.ports:
+            given = None if port.is_http else view.given_port(service, port)
+            egress = view.scope.egress_for(port.number)
+            if given is not None and egress is not None and service.host in called[egress.port]:
+                chains = reached(service_chains(view, service, port), service.addresses)
+                # Where no route can be taken nothing listens: Envoy refuses a listener without filter chains.
+                made += [_tcp_listener(view, chains, given)] if chains else []
+    return {item["name"]: item for item in made}
+
+
+def _http_proxy(view: View) -> Resource:
+    ip = view.workload.ip
     manager = connection_manager(
         names.stat_prefix("outbound", names.OUTBOUND_PORT),
-        telemetry.source_log(proxy.workload),
-        {
-            "rds": {
-                "route_config_name": names.HTTP_PROXY,
-                "config_source": xds(),
-            }
-        },
+        request_logs(view, "CLIENT"),
+        {"rds": {"route_config_name": names.HTTP_PROXY, "config_source": xds()}},
+        before_router=[_forward()],
         use_remote_address=False,
         http_protocol_options={"allow_absolute_url": True},
     )
     name = names.listener(ip, names.OUTBOUND_PORT)
-    made = listener(name, ip, names.OUTBOUND_PORT, [{"filters": [manager]}], traffic_direction="OUTBOUND")
-    return {name: made}
-
-
-def outbound_routes(mesh: Mesh, proxy: Proxy) -> dict[str, Resource]:
-    """The route configuration `http_proxy`: every host of the mesh, and a refusal for all others."""
-    taken: set[str] = {"*"}
-    hosts = []
-    for name, domains, routes in sorted(_virtual_hosts(mesh, proxy), key=lambda host: host[0]):
-        free = [domain for domain in dict.fromkeys(domains) if domain not in taken]
-        taken.update(free)
-        if free:
-            hosts.append(virtual_host(name, free, routes))
-    made = route_configuration(
-        names.HTTP_PROXY,
-        [*hosts, virtual_host("block_all", ["*"], [_refusal()])],
-        request_headers_to_add=telemetry.announcement(proxy.workload),
+    chains = [{"filters": [manager], "transport_socket_connect_timeout": CONNECT_TIMEOUT}]
+    logs = listener_logs(view, "CLIENT")
+    return listener(
+        name,
+        ip,
+        names.OUTBOUND_PORT,
+        chains,
+        **_OUTBOUND,
+        max_connections_to_accept_per_socket_event=1,
+        **logs,
     )
-    return {names.HTTP_PROXY: made}
 
 
-def _virtual_hosts(mesh: Mesh, proxy: Proxy) -> Iterator[tuple[str, list[str], list[Resource]]]:
-    namespace = proxy.workload.namespace
-    for service in mesh.services:
-        rule = registry.virtual_service(mesh, service.host)
-        for port in registry.http_ports(service):
-            if rule is None:
-                routes = [service_route(names.outbound_cluster(port.number, "", service.host))]
-            else:
-                routes = rule_routes(rule, _caller(mesh, proxy, port.number))
-            yield f"{service.host}:{port.number}", _domains(service, port.number, namespace), routes
-    known = {service.host for service in mesh.services}
-    for rule in registry.by_age(mesh.virtual_services):
-        for host in _foreign_hosts(rule.spec.hosts, rule.namespace, known):
-            if MESH_GATEWAY in registry.bound_gateways(rule):
-                routes = rule_routes(rule, _caller(mesh, proxy, _DEFAULT_PORT))
-                yield f"{host}:{_DEFAULT_PORT}", [host, f"{host}:{_DEFAULT_PORT}"], routes
+def _forward() -> Resource:
+    """Looks up hosts outside the mesh; it touches only requests to clusters that need it."""
+    return extension("envoy.filters.http.dynamic_forward_proxy", _FORWARD, dns_cache_config=dns_cache())
 
 
-def _foreign_hosts(hosts: tuple[str, ...], namespace: str, known: set[str]) -> list[str]:
-    """The hosts of a VirtualService that are no Services; Istio serves them at port 80."""
-    full = [registry.fqdn(host, namespace) for host in hosts]
-    return [host for host in full if not any(registry.covers(host, service) for service in known)]
-
-
-def _caller(mesh: Mesh, proxy: Proxy, port: int) -> Caller:
-    workload = proxy.workload
-    return Caller(mesh, workload.labels, workload.namespace, frozenset({MESH_GATEWAY}), port)
-
-
-def _domains(service: Service, port: int, namespace: str) -> list[str]:
-    """The names of a Service as a client in `namespace` may write them, with the port, and without it for port 80."""
-    short = [service.name] if service.namespace == namespace else []
-    prefix = f"{service.name}.{service.namespace}"
-    hosts = [service.host, *short, prefix, f"{prefix}.svc"]
-    if service.cluster_ip not in ("", "None"):
-        hosts.append(service.cluster_ip)
-    ported = [f"{host}:{port}" for host in hosts]
-    return [*hosts, *ported] if port == _DEFAULT_PORT else ported
-
-
-def _refusal() -> Resource:
-    return {
-        "name": "block_all",
-        "match": everything(),
-        "metadata": {"filter_metadata": telemetry.black_hole_metadata()},
-        "direct_response": {"status": 502},
-    }
+def _tcp_listener(view: View, chains: Sequence[Chain], given: int) -> Resource:
+    ip = view.workload.ip
+    inspected: Resource = (
+        {"listener_filters": [tls_inspector()]} if any(item.match for item in chains) else {}
+    )
+    return listener(
+        names.listener(ip, given),
+        ip,
+        given,
+        [item.resource() for item in chains],
+        **_OUTBOUND,
+        **inspected,
+        **listener_logs(view, "CLIENT"),
+    )

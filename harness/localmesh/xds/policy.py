@@ -1,96 +1,94 @@
-"""A DestinationRule's traffic policy as fields of an Envoy cluster.
+"""Which traffic policy of a DestinationRule applies to a port, and to a subset of it.
 
-Source: istio/istio `pilot/pkg/networking/core/cluster_traffic_policy.go`.
+Settings of a port take the place of the destination's own in full (what they leave out is default, and PROXY
+protocol and retry budget are lost); a subset's policy replaces the destination's block by block, but settings of
+a port in the subset again in full.
+Source: istio/istio `pilot/pkg/networking/util/util.go` (GetPortLevelTrafficPolicy, MergeSubsetTrafficPolicy),
+`pilot/pkg/model/destination_rule.go` (MergeTrafficPolicy), `pilot/pkg/xds/endpoints/mtls_checker.go`.
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from harness.localmesh.kinds.istio.destinationrule import (
-    ConnectionPool,
-    HttpPool,
-    LoadBalancer,
-    OutlierDetection,
-    TcpPool,
+    LocalityLbSetting,
+    PortTrafficPolicy,
+    Subset,
+    TrafficPolicy,
 )
-from harness.localmesh.xds.model import Resource
-from harness.localmesh.xds.proto import duration, typed
+from harness.localmesh.xds.rules import Rule
 
-CONNECT_TIMEOUT = 10.0
-"""Istio's default, in seconds (meshConfig.connectTimeout)."""
+NOTHING = TrafficPolicy()
+"""No policy at all."""
 
-_UNLIMITED = 2**32 - 1
-_LB = {"ROUND_ROBIN": "ROUND_ROBIN", "RANDOM": "RANDOM"}
-_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-
-
-def pool_fields(pool: ConnectionPool | None, *, http2: bool) -> Resource:
-    """The connect timeout, the circuit breakers (unlimited unless set) and the protocol options of a cluster."""
-    tcp = (pool and pool.tcp) or TcpPool()
-    http = (pool and pool.http) or HttpPool()
-    fields: Resource = {
-        "connect_timeout": duration(tcp.connect_timeout or CONNECT_TIMEOUT),
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": tcp.max_connections or _UNLIMITED,
-                    "max_pending_requests": http.http1_max_pending_requests or _UNLIMITED,
-                    "max_requests": http.http2_max_requests or _UNLIMITED,
-                    "max_retries": http.max_retries or _UNLIMITED,
-                }
-            ]
-        },
-    }
-    if options := _protocol_options(tcp, http, http2):
-        fields["typed_extension_protocol_options"] = {_OPTIONS: options}
-    return fields
+_BLOCKS = ("connection_pool", "outlier_detection", "load_balancer", "tls")
+_WHOLE_ONLY = ("proxy_protocol", "retry_budget")
+_BY_MESH = LocalityLbSetting()
 
 
-def _protocol_options(tcp: TcpPool, http: HttpPool, http2: bool) -> Resource:
-    common: Resource = {}
-    if idle := http.idle_timeout or tcp.idle_timeout:
-        common["idle_timeout"] = duration(idle)
-    if http.max_requests_per_connection:
-        common["max_requests_per_connection"] = http.max_requests_per_connection
-    if tcp.max_connection_duration:
-        common["max_connection_duration"] = duration(tcp.max_connection_duration)
-    if not common and not http2:
-        return {}
-    version = "http2_protocol_options" if http2 else "http_protocol_options"
-    options = typed(_OPTIONS, explicit_http_config={version: {}})
-    return {**options, "common_http_protocol_options": common} if common else options
+def policy_for(rule: Rule | None, port: int, subset: Subset | None = None) -> TrafficPolicy:
+    """The policy for `port` of the destination, or of its `subset`; without settings by port."""
+    policy, _ = _at((rule and rule.spec.traffic_policy) or NOTHING, port)
+    if subset is None or subset.traffic_policy is None:
+        return policy
+    over, by_port = _at(subset.traffic_policy, port)
+    changes = {name: value for name in _BLOCKS if (value := getattr(over, name)) is not None or by_port}
+    changes |= {name: value for name in _WHOLE_ONLY if (value := getattr(over, name)) is not None}
+    return msgspec.structs.replace(policy, **changes)
 
 
-def balancing_fields(balancer: LoadBalancer | None, detection: OutlierDetection | None) -> Resource:
-    """How hosts are chosen (LEAST_REQUEST unless set) and when one is ejected."""
-    fields: Resource = {
-        "lb_policy": _LB.get(balancer.simple, "LEAST_REQUEST") if balancer else "LEAST_REQUEST",
-        "common_lb_config": {},
-    }
-    if detection is not None:
-        # Istio switches panic off (0) as soon as there is outlier detection: few pods per service make panic common.
-        fields["common_lb_config"] = {"healthy_panic_threshold": {"value": detection.min_health_percent}}
-        fields["outlier_detection"] = _outlier(detection)
-    return fields
+def _at(policy: TrafficPolicy, port: int) -> tuple[TrafficPolicy, bool]:
+    """`policy` at `port`, and whether it has settings for that port."""
+    settings = _settings(policy, port)
+    if settings is None:
+        return msgspec.structs.replace(policy, port_level_settings=()), False
+    return TrafficPolicy(**{name: getattr(settings, name) for name in _BLOCKS}), True
 
 
-def _outlier(detection: OutlierDetection) -> Resource:
-    out: Resource = {"enforcing_success_rate": 0}
-    if (errors := detection.consecutive_5xx_errors) is not None:
-        out["consecutive_5xx"] = errors
-        out["enforcing_consecutive_5xx"] = 100 if errors else 0
-    if (errors := detection.consecutive_gateway_errors) is not None:
-        out["consecutive_gateway_failure"] = errors
-        out["enforcing_consecutive_gateway_failure"] = 100 if errors else 0
-    if detection.interval:
-        out["interval"] = duration(detection.interval)
-    if detection.base_ejection_time:
-        out["base_ejection_time"] = duration(detection.base_ejection_time)
-    if detection.max_ejection_percent:
-        out["max_ejection_percent"] = detection.max_ejection_percent
-    if detection.split_external_local_origin_errors:
-        out["split_external_local_origin_errors"] = True
-        out["enforcing_local_origin_success_rate"] = 0
-        if (errors := detection.consecutive_local_origin_failures) is not None:
-            out["consecutive_local_origin_failure"] = errors
-            out["enforcing_consecutive_local_origin_failure"] = 100 if errors else 0
-    return out
+def _settings(policy: TrafficPolicy, port: int) -> PortTrafficPolicy | None:
+    fitting = (item for item in policy.port_level_settings if item.port and item.port.number == port)
+    return next(fitting, None)
+
+
+def endpoint_tls_mode(rule: Rule | None, port: int, subset: Subset | None = None) -> str:
+    """The TLS mode that decides whether endpoints are marked for mTLS; "" when the rule says nothing.
+
+    Unlike in `policy_for`, settings of the port without a mode leave the destination's in force, as in istiod.
+    """
+    if rule is None:
+        return ""
+    own = _tls_mode(subset.traffic_policy, port) if subset else ""
+    return own or _tls_mode(rule.spec.traffic_policy, port)
+
+
+def _tls_mode(policy: TrafficPolicy | None, port: int) -> str:
+    if policy is None:
+        return ""
+    by_port = next(
+        (
+            item.tls
+            for item in policy.port_level_settings
+            if item.tls and item.port and item.port.number == port
+        ),
+        None,
+    )
+    tls = by_port or policy.tls
+    return tls.mode if tls else ""
+
+
+def locality_setting(policy: TrafficPolicy, *, by_mesh: bool) -> LocalityLbSetting | None:
+    """The locality setting in force; None when locality plays no part.
+
+    `by_mesh` is whether the mesh has locality balancing on where the rule says nothing of it (Istio: yes).
+    """
+    own = policy.load_balancer.locality_lb_setting if policy.load_balancer else None
+    if own is not None:
+        return None if own.enabled is False else own
+    return _BY_MESH if by_mesh else None
+
+
+def passes_through(policy: TrafficPolicy | None) -> bool:
+    """Whether the caller's own choice of an address is kept (`simple: PASSTHROUGH`)."""
+    balancer = policy.load_balancer if policy else None
+    return balancer is not None and balancer.simple == "PASSTHROUGH"

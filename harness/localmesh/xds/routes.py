@@ -1,225 +1,155 @@
 """Routes of a virtual host: what a VirtualService asks for, or straight to the Service.
 
 Source: istio/istio `pilot/pkg/networking/core/route/route.go`. The order is that of the VirtualService; nothing is
-sorted by specificity, and what comes after a rule that takes everything is left out. `max_grpc_timeout` is left out
-too: it is deprecated, Envoy warns of it on every load, and it matters to deadlines of gRPC clients only.
+sorted by specificity, and what comes after a rule that takes everything is left out. istiod's `max_grpc_timeout` is
+left out too: it is deprecated, Envoy warns of it on every load, and it matters to deadlines of gRPC clients only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.localmesh.kinds.istio.virtualservice import (
-    DirectResponse,
-    Fault,
-    HeaderOperations,
-    HttpRoute,
-    Match,
-    Percentage,
-    Redirect,
-    Rewrite,
-    WeightedDestination,
-)
-from harness.localmesh.xds import names, registry
+from harness.localmesh.kinds.istio.destinationrule import ConsistentHash
+from harness.localmesh.kinds.istio.virtualservice import Destination, HttpRoute, Match
+from harness.localmesh.xds import cors, faults, names
+from harness.localmesh.xds.action import Place, route_action
+from harness.localmesh.xds.answers import direct_response, redirect_action
+from harness.localmesh.xds.hashing import destination_hash, hash_policy
+from harness.localmesh.xds.headers import header_changes
 from harness.localmesh.xds.match import everything, route_match, takes_everything
-from harness.localmesh.xds.model import Mesh, Resource, VirtualService
-from harness.localmesh.xds.proto import duration, typed
+from harness.localmesh.xds.model import Resource, VirtualService
 from harness.localmesh.xds.retry import retry_policy
-
-_REDIRECTS = {
-    301: "MOVED_PERMANENTLY",
-    302: "FOUND",
-    303: "SEE_OTHER",
-    307: "TEMPORARY_REDIRECT",
-    308: "PERMANENT_REDIRECT",
-}
-_AUTHORITY = ("host", ":authority")
+from harness.localmesh.xds.view import View
 
 
 @dataclass(frozen=True)
 class Caller:
-    """From where a VirtualService is looked at: `gateway` is "mesh" or "namespace/name", `port` the port called."""
+    """From where a VirtualService is looked at.
 
-    mesh: Mesh
-    labels: Mapping[str, str]
-    namespace: str
+    Attributes:
+        view: what the proxy sees.
+        gateways: the names that `gateways` of a match may have: "mesh", or those of the Gateways ("namespace/name").
+        port: the port called; at a gateway that of the Gateway's server.
+        tls: whether the connection comes by TLS (at a gateway), which makes "https" the scheme.
+    """
+
+    view: View
     gateways: frozenset[str]
     port: int
+    tls: bool = False
+
+    def hash_of(self, destination: Destination) -> ConsistentHash | None:
+        """The consistent hash by which the destination's hosts are chosen."""
+        service = self.view.service(destination.host)
+        rule = None if service is None else self.view.destination_rule(service)
+        return destination_hash(rule, destination)
 
 
-def service_route(cluster: str) -> Resource:
-    """The route to a Service for which there is no VirtualService: no timeout, Istio's default retries."""
-    return {
-        "name": "default",
-        "match": everything(),
-        "route": {"cluster": cluster, "timeout": "0s", "retry_policy": retry_policy(None)},
-    }
+def service_route(cluster: str, hashed: ConsistentHash | None = None) -> Resource:
+    """The route to a Service for which there is no VirtualService: no timeout, Istio's default retries.
+
+    `hashed` makes hosts be chosen by it; unlike in a VirtualService's route, retries go elsewhere all the same.
+    """
+    _, port, _, host = cluster.split("|")
+    action: Resource = {"cluster": cluster, "timeout": "0s", "retry_policy": retry_policy(None)}
+    if hashed is not None and (policy := hash_policy(hashed)) is not None:
+        action["hash_policy"] = [policy]
+    operation = f"{names.bracketed(host)}:{port}/*"
+    return {"name": "default", "match": everything(), "route": action, "decorator": {"operation": operation}}
 
 
 def rule_routes(rule: VirtualService, caller: Caller) -> list[Resource]:
-    """The routes of `rule` as `caller` sees them; one per alternative of each `match`."""
+    """The routes of `rule`, whose names are full, as `caller` sees them: one per alternative of each `match`.
+
+    The list and its routes are shared between all callers to whom they are the same: nobody may change them.
+    """
+    view, spec = caller.view, rule.spec
+    matches = [match for http in spec.http for match in http.match]
+    keys = {key for match in matches for key in match.source_labels}
+    labels = frozenset(item for item in view.workload.labels.items() if item[0] in keys)
+    namespace = view.namespace if any(match.source_namespace for match in matches) else ""
+    ports = frozenset(_ports_taken(spec.http, view)) if view.proxy.gateway else frozenset()
+    hashes = [caller.hash_of(item.destination) for http in spec.http for item in http.route]
+    place = view.memo(Place, caller.port, caller.gateways, caller.tls, labels, namespace, ports)
+    return view.memo(_rule_routes, rule, place, *hashes)
+
+
+def _ports_taken(https: Sequence[HttpRoute], view: View) -> Iterator[tuple[str, int]]:
+    """For a gateway: the hosts among the destinations that have one port only, which needs not be written, with it.
+
+    A sidecar's destination without a port is at the port called, as istiod looks for Services at that port only.
+    """
+    for http in https:
+        places = [item.destination for item in http.route] + [item.destination for item in http.mirrors]
+        for destination in places if http.mirror is None else [*places, http.mirror]:
+            service = view.service(destination.host)
+            if service is not None and len(service.ports) == 1:
+                yield destination.host, service.ports[0].number
+
+
+def _rule_routes(rule: VirtualService, place: Place, *hashes: ConsistentHash | None) -> list[Resource]:
+    rest = iter(hashes)
     made: list[Resource] = []
     for http in rule.spec.http:
+        own = [next(rest) for _ in http.route]
         for match in http.match or (None,):
-            if match is not None and not _applies(rule, match, caller):
-                continue
-            made.append(_route(rule, http, match, caller))
-            if takes_everything(made[-1]["match"]):
-                return made
+            if match is None or place.admits(match):
+                made.append(_route(rule, http, match, place, own))
+                if takes_everything(made[-1]["match"]):
+                    return made
     return made
 
 
-def _applies(rule: VirtualService, match: Match, caller: Caller) -> bool:
-    """Whether `match` can hold for requests of `caller` at all: what depends on the proxy is decided here."""
-    return (
-        (match.port is None or match.port == caller.port)
-        and (not match.gateways or bool(registry.bound_gateways(rule, match.gateways) & caller.gateways))
-        and registry.carries(caller.labels, match.source_labels)
-        and match.source_namespace in ("", caller.namespace)
-    )
-
-
-def _route(rule: VirtualService, http: HttpRoute, match: Match | None, caller: Caller) -> Resource:
+def _route(
+    rule: VirtualService,
+    http: HttpRoute,
+    match: Match | None,
+    place: Place,
+    hashes: Sequence[ConsistentHash | None],
+) -> Resource:
     path = f"/apis/networking.istio.io/v1/namespaces/{rule.namespace}/virtual-service/{rule.name}"
     route: Resource = {
-        "name": ".".join(filter(None, (http.name, match.name if match else ""))),
         "match": route_match(match) if match else everything(),
         "metadata": {"filter_metadata": {"istio": {"config": path}}},
+        **header_changes(http.headers),
     }
+    if name := http.name + (f".{match.name}" if match and match.name else ""):
+        route["name"] = name
+    if match and match.stat_prefix:
+        route["stat_prefix"] = match.stat_prefix
     if http.redirect is not None:
-        route["redirect"] = _redirect(http.redirect)
+        route["redirect"] = redirect_action(http.redirect, place.port, tls=place.tls)
     elif http.direct_response is not None:
-        route["direct_response"] = _direct_response(http.direct_response)
+        route["direct_response"] = direct_response(http.direct_response)
     else:
-        route["route"] = _action(rule, http, caller)
-        if http.fault is not None:
-            route["typed_per_filter_config"] = {"envoy.filters.http.fault": _fault(http.fault)}
-    single = http.route[0].headers if len(http.route) == 1 else None
-    for headers in filter(None, (http.headers, single)):
-        for field, value in _header_fields(headers.request, headers.response):
-            route.setdefault(field, []).extend(value)
+        route["route"] = route_action(http, place, hashes)
+        if len(http.route) == 1:
+            for field, values in header_changes(http.route[0].headers).items():
+                route[field] = [*route.get(field, ()), *values]
+    route["decorator"] = {"operation": _operation(route, rule.name, place.port)}
+    if filters := _filters(http):
+        route["typed_per_filter_config"] = filters
     return route
 
 
-def _action(rule: VirtualService, http: HttpRoute, caller: Caller) -> Resource:
-    action: Resource = {
-        **_destinations(rule, http.route, caller),
-        "timeout": duration(http.timeout or 0.0),
-    }
-    if (policy := retry_policy(http.retries)) is not None:
-        action["retry_policy"] = policy
-    if http.rewrite is not None:
-        action.update(_rewrite(http.rewrite))
-    if authority := _authority(http.headers.request):
-        action["host_rewrite_literal"] = authority
-    return action
+def _filters(http: HttpRoute) -> Resource:
+    filters: Resource = {}
+    if http.fault is not None and (fault := faults.http_fault(http.fault)) is not None:
+        filters[faults.FILTER] = fault
+    if http.cors_policy is not None:
+        filters[cors.FILTER] = cors.cors_policy(http.cors_policy)
+    return filters
 
 
-def _destinations(rule: VirtualService, route: tuple[WeightedDestination, ...], caller: Caller) -> Resource:
-    if len(route) == 1:
-        action: Resource = {"cluster": _cluster(rule, route[0], caller)}
-        if authority := _authority(route[0].headers.request):
-            action["host_rewrite_literal"] = authority
-        return action
-    return {"weighted_clusters": {"clusters": [_share(rule, item, caller) for item in route if item.weight]}}
-
-
-def _share(rule: VirtualService, item: WeightedDestination, caller: Caller) -> Resource:
-    share: Resource = {"name": _cluster(rule, item, caller), "weight": item.weight}
-    share.update(_header_fields(item.headers.request, item.headers.response))
-    if authority := _authority(item.headers.request):
-        share["host_rewrite_literal"] = authority
-    return share
-
-
-def _cluster(rule: VirtualService, item: WeightedDestination, caller: Caller) -> str:
-    """The cluster of a destination; one that does not exist is named all the same, and answers 503 NC, as in Istio."""
-    destination = item.destination
-    host = registry.fqdn(destination.host, rule.namespace)
-    service = next((service for service in caller.mesh.services if service.host == host), None)
-    port = caller.port
-    if destination.port is not None:
-        port = destination.port.number
-    elif service is not None and len(service.ports) == 1:
-        port = service.ports[0].number
-    return names.outbound_cluster(port, destination.subset, host)
-
-
-def _rewrite(rewrite: Rewrite) -> Resource:
-    fields: Resource = {}
-    if rewrite.uri:
-        fields["prefix_rewrite"] = rewrite.uri
-    if (regex := rewrite.uri_regex_rewrite) is not None:
-        fields["regex_rewrite"] = {"pattern": {"regex": regex.match}, "substitution": regex.rewrite}
-    if rewrite.authority:
-        fields["host_rewrite_literal"] = rewrite.authority
-    return fields
-
-
-def _redirect(redirect: Redirect) -> Resource:
-    given = {
-        "path_redirect": redirect.uri,
-        "host_redirect": redirect.authority,
-        "scheme_redirect": redirect.scheme,
-        "port_redirect": redirect.port,
-    }
-    fields = {name: value for name, value in given.items() if value}
-    return {**fields, "response_code": _REDIRECTS[redirect.redirect_code]}
-
-
-def _direct_response(response: DirectResponse) -> Resource:
-    body = {"body": {"inline_string": response.body.string}} if response.body is not None else {}
-    return {"status": response.status, **body}
-
-
-def _fault(fault: Fault) -> Resource:
-    fields: Resource = {}
-    if fault.delay is not None:
-        fields["delay"] = {
-            "fixed_delay": duration(fault.delay.fixed_delay),
-            "percentage": _fraction(fault.delay.percentage),
-        }
-    if fault.abort is not None:
-        fields["abort"] = {
-            "http_status": fault.abort.http_status,
-            "percentage": _fraction(fault.abort.percentage),
-        }
-    return typed("envoy.extensions.filters.http.fault.v3.HTTPFault", **fields)
-
-
-def _fraction(percentage: Percentage | None) -> Resource:
-    if percentage is None:
-        return {"numerator": 0, "denominator": "HUNDRED"}
-    # Like istiod, which cuts off what a millionth cannot hold.
-    return {"numerator": int(percentage.value * 10_000), "denominator": "MILLION"}
-
-
-def _authority(operations: HeaderOperations) -> str:
-    return next((value for name, value in operations.set.items() if name.lower() in _AUTHORITY), "")
-
-
-def _header_fields(
-    request: HeaderOperations, response: HeaderOperations
-) -> Iterator[tuple[str, list[object]]]:
-    for side, operations in (("request", request), ("response", response)):
-        added = [
-            *_options(operations.set, "OVERWRITE_IF_EXISTS_OR_ADD"),
-            *_options(operations.add, "APPEND_IF_EXISTS_OR_ADD"),
-        ]
-        removed = sorted(name for name in operations.remove if _plain(name))
-        if added:
-            yield f"{side}_headers_to_add", added
-        if removed:
-            yield f"{side}_headers_to_remove", [*removed]
-
-
-def _options(headers: Mapping[str, str], action: str) -> Iterator[object]:
-    for name, value in sorted(headers.items()):
-        if _plain(name):
-            yield {"header": {"key": name, "value": value}, "append_action": action}
-
-
-def _plain(name: str) -> bool:
-    """Pseudo-headers and the host are no headers to add or remove."""
-    return not name.startswith(":") and name.lower() != "host"
+def _operation(route: Resource, rule: str, port: int) -> str:
+    """What traces call it: the only destination, or the VirtualService, and the path."""
+    match = route["match"]
+    if "path" in match:
+        path = match["path"]
+    else:
+        path = f"{match['prefix']}*" if "prefix" in match else match["safe_regex"]["regex"]
+    if cluster := route.get("route", {}).get("cluster"):
+        _, number, _, host = cluster.split("|")
+        return f"{host}:{number}{path}"
+    return f"{rule}:{port}{path}"

@@ -7,6 +7,7 @@ sidecar, and Linux gives a user 128 by default. The socket's folder is its owner
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -18,10 +19,10 @@ import msgspec
 from harness.localmesh.standins.http import Request, Response
 from harness.localmesh.standins.server import serve
 from harness.localmesh.xds.model import Snapshot
-from harness.localmesh.xds.subscriptions import Answer, DiscoveryRequest, Subscriptions
+from harness.localmesh.xds.subscriptions import CLUSTERS, Answer, DiscoveryRequest, Subscriptions
 
 _PREFIX = "/v3/discovery:"
-_LOOK_AGAIN = 1.0
+_SOON = 0.01
 
 
 class ConfigurationServer:
@@ -36,7 +37,7 @@ class ConfigurationServer:
         self._on_refusal = on_refusal
         self._subscriptions = Subscriptions()
         self._stop = asyncio.Event()
-        self._news = asyncio.Event()
+        self._news: dict[str, asyncio.Event] = {}
         self._refusals: set[tuple[str, str]] = set()
         self._thread = threading.Thread(target=self._run, name="xds", daemon=True)
 
@@ -78,19 +79,21 @@ class ConfigurationServer:
 
     def _end(self) -> None:
         self._stop.set()
-        self._tell()
+        for node in tuple(self._news):
+            self._tell(node)
 
     def _set(self, snapshots: Mapping[str, Snapshot], gone: Collection[str]) -> None:
-        now = time.monotonic()
         for node in gone:
             self._subscriptions.remove(node)
-        news = [self._subscriptions.set(node, snapshot, now) for node, snapshot in snapshots.items()]
-        if any(news):
-            self._tell()
+            self._tell(node)
+        for node in self._subscriptions.publish(snapshots, time.monotonic()):
+            self._tell(node)
 
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _tell(self, node: str) -> None:
+        """Lets the requests of that Envoy look whether there is an answer now."""
+        news = self._news.pop(node, None)
+        if news is not None:
+            news.set()
 
     async def _answer(self, request: Request) -> Response:
         if request.method != "POST" or not request.path.startswith(_PREFIX):
@@ -106,24 +109,20 @@ class ConfigurationServer:
         return Response(200, answer.body, {"content-type": "application/json"})
 
     async def _wait(self, kind: str, request: DiscoveryRequest) -> Answer | None:
-        if self._subscriptions.arrived(kind, request):
+        if self._subscriptions.arrived(kind, request, time.monotonic()):
             self._refusals.add((request.node.id, kind))
             self._on_refusal()
-        confirmed = False
+        if kind == CLUSTERS:
+            # What it has confirmed may be what its routes and listeners were waiting for.
+            self._tell(request.node.id)
         while not self._stop.is_set():
-            news = self._news
-            answer = self._subscriptions.answer(kind, request, time.monotonic())
+            now = time.monotonic()
+            answer = self._subscriptions.answer(kind, request, now)
             if answer is not None:
                 return answer
-            if not confirmed:
-                # What it has confirmed may be what routes and listeners were waiting for.
-                confirmed = True
-                if kind == "clusters":
-                    self._tell()
-                    news = self._news
-            try:
-                async with asyncio.timeout(_LOOK_AGAIN):
+            patience = self._subscriptions.patience(kind, request, now)
+            news = self._news.setdefault(request.node.id, asyncio.Event())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if patience is None else patience + _SOON):
                     await news.wait()
-            except TimeoutError:
-                continue
         return None

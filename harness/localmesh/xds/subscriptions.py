@@ -15,6 +15,7 @@ import msgspec
 from harness.localmesh.xds.model import Resource, Snapshot
 
 CLUSTERS = "clusters"
+SECRETS = "secrets"
 _AFTER_CLUSTERS = ("listeners", "routes")
 _WHOLE = (CLUSTERS, "listeners")
 _OFFERS = 5
@@ -78,15 +79,26 @@ class Subscriptions:
     def __init__(self) -> None:
         self._nodes: dict[str, _Node] = {}
 
-    def set(self, node: str, snapshot: Snapshot, now: float) -> bool:
-        """Makes `snapshot` what that Envoy is to have; says whether that is anything new."""
+    def publish(self, snapshots: Mapping[str, Snapshot], now: float) -> set[str]:
+        """Makes these snapshots what those Envoys are to have; gives the node ids for which that is anything new.
+
+        A resource that is the very object of the snapshot before, or of another Envoy, is not encoded again.
+        """
+        shared: dict[int, bytes] = {}
+        return {node for node, snapshot in snapshots.items() if self._set(node, snapshot, now, shared)}
+
+    def _set(self, node: str, snapshot: Snapshot, now: float, shared: dict[int, bytes]) -> bool:
         found = self._nodes.setdefault(node, _Node())
         sections = _sections(snapshot)
         changed = [kind for kind, resources in sections.items() if found.snapshot.get(kind) != resources]
         if not changed:
             return False
         for kind in changed:
-            found.content[kind] = {name: msgspec.json.encode(item) for name, item in sections[kind].items()}
+            before, content = found.snapshot.get(kind, {}), found.content.get(kind, {})
+            found.content[kind] = {
+                name: content[name] if before.get(name) is item else _encoded(item, shared)
+                for name, item in sections[kind].items()
+            }
         found.snapshot = sections
         found.versions.clear()
         found.changed_at = now
@@ -96,8 +108,8 @@ class Subscriptions:
         """Forgets an Envoy."""
         self._nodes.pop(node, None)
 
-    def arrived(self, kind: str, request: DiscoveryRequest) -> bool:
-        """Notes what a new request confirms; says whether it refuses the version that it was sent before."""
+    def arrived(self, kind: str, request: DiscoveryRequest, now: float) -> bool:
+        """Notes what a new request confirms; says whether it seems to refuse what it was sent before."""
         node = self._nodes.get(request.node.id)
         if node is None:
             return False
@@ -105,8 +117,11 @@ class Subscriptions:
         subscription = node.subscriptions.setdefault(key, _Subscription())
         subscription.confirmed = request.version_info
         if not request.version_info:
-            # An Envoy that starts again, or makes a cluster anew, begins without a version; not over and over.
-            return subscription.times >= _OFFERS
+            # An Envoy that starts again, or makes a cluster anew, begins without a version; not over and over, nor
+            # right after it was sent one. A secret that it cannot use it refuses once only, and calls the same one a
+            # success when it is offered again.
+            often = kind == SECRETS or subscription.times >= _OFFERS
+            return often and now < subscription.sent_at + _OFFER_AGAIN
         return subscription.sent not in ("", request.version_info)
 
     def answer(self, kind: str, request: DiscoveryRequest, now: float) -> Answer | None:
@@ -130,6 +145,20 @@ class Subscriptions:
             return None
         subscription.send(version, now)
         return Answer(version, _body(version, request.type_url, _chosen(node, *key)))
+
+    def patience(self, kind: str, request: DiscoveryRequest, now: float) -> float | None:
+        """Seconds after which to ask `answer` again even without news; None: not before there are some."""
+        node = self._nodes.get(request.node.id)
+        if node is None:
+            return None
+        key = (kind, () if kind in _WHOLE else request.resource_names)
+        version = _version(node, *key)
+        if version == request.version_info or (not version and kind not in _WHOLE):
+            return None
+        if self._waits(node, kind, now):
+            return node.changed_at + _PATIENCE - now
+        subscription = node.subscriptions.get(key)
+        return max(0.0, subscription.sent_at + _OFFER_AGAIN - now) if subscription else 0.0
 
     def behind(self) -> tuple[str, ...]:
         """The Envoys that have not confirmed all they are to have, those that have not asked yet among them."""
@@ -157,8 +186,16 @@ def _sections(snapshot: Snapshot) -> dict[str, Mapping[str, Resource]]:
         "endpoints": snapshot.endpoints,
         "listeners": snapshot.listeners,
         "routes": snapshot.routes,
-        "secrets": snapshot.secrets,
+        SECRETS: snapshot.secrets,
     }
+
+
+def _encoded(resource: Resource, shared: dict[int, bytes]) -> bytes:
+    """`resource` as JSON; `shared` knows those encoded for others, by identity, while their snapshots live."""
+    known = shared.get(id(resource))
+    if known is None:
+        known = shared[id(resource)] = msgspec.json.encode(resource)
+    return known
 
 
 def _chosen(node: _Node, kind: str, names: tuple[str, ...]) -> list[bytes]:

@@ -1,9 +1,7 @@
-"""Istio's standard HTTP metrics from Envoy's stats access logger.
+"""What proxies tell each other about themselves, for the labels of Istio's metrics (`metrics`).
 
-A plain Envoy has neither `istio.stats` nor metadata exchange, so:
+A plain Envoy has no metadata exchange, so:
 
-- the access logger counts `istio_requests_total` and measures `istio_request_duration_milliseconds`, with Istio's
-  labels in Istio's order (Envoy prints the names with the prefix `envoy_`; an unknown value is an empty label);
 - what the caller knows of the callee comes from the metadata of the chosen endpoint and of the cluster;
 - what the callee knows of the caller comes in the header `x-envoy-peer-metadata`, which every caller's proxy
   overwrites and every callee's proxy takes off. Name and purpose are Istio's; the content (fields joined by ";") is
@@ -14,17 +12,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from harness.localmesh.xds.model import Resource, Service, ServicePort, Workload
+from harness.localmesh.xds.model import (
+    Endpoint,
+    Resource,
+    Service,
+    ServicePort,
+    Workload,
+    canonical_revision,
+    canonical_service,
+)
 from harness.localmesh.xds.proto import extension
 
 CLUSTER_ID = "Kubernetes"
 
 _HEADER = "x-envoy-peer-metadata"
 _ID_HEADER = "x-envoy-peer-metadata-id"
-_PEER = "peer"
-_DESTINATION = "destination"
-_UNKNOWN = "unknown"
-_FIELDS = (
+PEER = "peer"
+"""The metadata with the fields of the other end: of an endpoint, or of a request that comes in."""
+
+DESTINATION = "destination"
+"""The metadata of a cluster or a route with the Service that it stands for."""
+
+UNKNOWN = "unknown"
+"""What Istio writes for a value that is not there."""
+
+FIELDS = (
     "workload",
     "canonical_service",
     "canonical_revision",
@@ -33,21 +45,28 @@ _FIELDS = (
     "version",
     "cluster",
 )
-_GRPC = "'content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc')"
+"""What there is to know of a workload, besides its identity."""
 
 
-def endpoint_metadata(workload: Workload) -> Resource:
-    """What a caller learns about a workload when it picks it: Istio's own key, and the fields of the labels."""
-    istio = ";".join(
-        (
-            workload.owner,
-            workload.namespace,
-            workload.canonical_service,
-            workload.canonical_revision,
-            CLUSTER_ID,
-        )
-    )
-    return {"istio": {"workload": istio}, _PEER: _identity(workload)}
+def endpoint_metadata(endpoint: Endpoint) -> Resource:
+    """What a caller learns about an endpoint when it picks it: Istio's own key, and the fields of the labels.
+
+    With Istio an endpoint's `app` and `version` come in its sidecar's answers; without a sidecar they are unknown.
+    """
+    service = canonical_service(endpoint.labels, endpoint.workload)
+    revision = canonical_revision(endpoint.labels)
+    known = "" if revision == "latest" else revision
+    istio = ";".join((endpoint.workload, endpoint.namespace, service, known, CLUSTER_ID))
+    peer = {
+        "workload": endpoint.workload,
+        "canonical_service": service,
+        "canonical_revision": revision,
+        "workload_namespace": endpoint.namespace,
+        "cluster": CLUSTER_ID,
+    }
+    told = ("app", "version") if endpoint.sidecar else ()
+    known_labels = {label: endpoint.labels[label] for label in told if endpoint.labels.get(label)}
+    return {"istio": {"workload": istio}, PEER: peer | known_labels}
 
 
 def cluster_metadata(services: Iterable[tuple[Service, ServicePort]]) -> Resource:
@@ -58,19 +77,19 @@ def cluster_metadata(services: Iterable[tuple[Service, ServicePort]]) -> Resourc
     ]
     if not listed:
         return {}
-    return {"istio": {"services": listed}, _DESTINATION: _service(listed[0])}
+    return {"istio": {"services": listed}, DESTINATION: _service(listed[0])}
 
 
-def black_hole_metadata() -> Resource:
-    """The metadata of a route that refuses: Istio counts such requests under BlackHoleCluster."""
-    return {_DESTINATION: {"service_name": "BlackHoleCluster"}}
+def elsewhere_metadata(name: str) -> Resource:
+    """The metadata of a route or a cluster for no Service: Istio counts what goes there under that name."""
+    return {DESTINATION: {"service_name": name}}
 
 
 def announcement(workload: Workload) -> list[Resource]:
     """The headers by which a proxy tells the callee's who calls; they replace whatever the program has sent."""
     values = {
         _ID_HEADER: f"sidecar~{workload.ip}~{workload.name}.{workload.namespace}",
-        _HEADER: ";".join(_identity(workload)[field] for field in _FIELDS),
+        _HEADER: ";".join(identity(workload)[field] for field in FIELDS),
     }
     return [
         {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
@@ -84,21 +103,21 @@ def peer_filter() -> Resource:
         {
             "header": _HEADER,
             "on_header_present": {
-                "metadata_namespace": _PEER,
+                "metadata_namespace": PEER,
                 "key": field,
                 "regex_value_rewrite": {
                     "pattern": {"regex": f"^(?:[^;]*;){{{index}}}([^;]*)(?:;.*)?$"},
                     "substitution": r"\1",
                 },
             },
-            "remove": index == len(_FIELDS) - 1,
+            "remove": index == len(FIELDS) - 1,
         }
-        for index, field in enumerate(_FIELDS)
+        for index, field in enumerate(FIELDS)
     ]
     rules.append(
         {
             "header": _ID_HEADER,
-            "on_header_present": {"metadata_namespace": _PEER, "key": "id"},
+            "on_header_present": {"metadata_namespace": PEER, "key": "id"},
             "remove": True,
         }
     )
@@ -109,36 +128,15 @@ def peer_filter() -> Resource:
     )
 
 
-def source_log(workload: Workload) -> Resource:
-    """The logger of a sidecar's outbound side and of a gateway: `reporter="source"`."""
-    labels = {
-        **_own("source", workload),
-        **_theirs("destination", "UPSTREAM_HOST"),
-        "source_principal": "%UPSTREAM_LOCAL_URI_SAN%",
-        "destination_principal": "%UPSTREAM_PEER_URI_SAN%",
-    }
-    return _log("source", labels, connection_security_policy=_UNKNOWN)
-
-
-def destination_log(workload: Workload, *, mutual_tls: bool) -> Resource:
-    """The logger of a sidecar's inbound side: `reporter="destination"`."""
-    labels = {
-        **_theirs("source", "DYNAMIC"),
-        **_own("destination", workload),
-        "source_principal": "%DOWNSTREAM_PEER_URI_SAN%" if mutual_tls else _UNKNOWN,
-        "destination_principal": "%DOWNSTREAM_LOCAL_URI_SAN%" if mutual_tls else _UNKNOWN,
-    }
-    return _log("destination", labels, connection_security_policy="mutual_tls" if mutual_tls else "none")
-
-
-def _identity(workload: Workload) -> dict[str, str]:
+def identity(workload: Workload) -> dict[str, str]:
+    """The fields of `workload`."""
     return {
         "workload": workload.owner,
         "canonical_service": workload.canonical_service,
         "canonical_revision": workload.canonical_revision,
         "workload_namespace": workload.namespace,
-        "app": workload.labels.get("app", ""),
-        "version": workload.labels.get("version", ""),
+        "app": workload.labels.get("app") or UNKNOWN,
+        "version": workload.labels.get("version") or UNKNOWN,
         "cluster": CLUSTER_ID,
     }
 
@@ -149,75 +147,3 @@ def _service(service: Mapping[str, str]) -> dict[str, str]:
         "service_name": service["name"],
         "service_namespace": service["namespace"],
     }
-
-
-def _own(side: str, workload: Workload) -> dict[str, str]:
-    return {f"{side}_{field}": value or _UNKNOWN for field, value in _identity(workload).items()}
-
-
-def _theirs(side: str, place: str) -> dict[str, str]:
-    return {f"{side}_{field}": f"%METADATA({place}:{_PEER}:{field})%" for field in _FIELDS}
-
-
-def _log(reporter: str, labels: Mapping[str, str], *, connection_security_policy: str) -> Resource:
-    values = {
-        **labels,
-        "reporter": reporter,
-        "destination_service": f"%METADATA(CLUSTER:{_DESTINATION}:service)%",
-        "destination_service_name": _either("service_name"),
-        "destination_service_namespace": f"%METADATA(CLUSTER:{_DESTINATION}:service_namespace)%",
-        "request_protocol": f"%CEL({_GRPC} ? 'grpc' : 'http')%",
-        "response_code": "%RESPONSE_CODE%",
-        "grpc_response_status": "%RESP(grpc-status)%%TRAILER(grpc-status)%",
-        "response_flags": "%RESPONSE_FLAGS%",
-        "connection_security_policy": connection_security_policy,
-    }
-    tags = [{"name": label, "value_format": values[label]} for label in LABELS]
-    return extension(
-        "envoy.access_loggers.stats",
-        "envoy.extensions.access_loggers.stats.v3.Config",
-        stats_scope={"prefix": "istio"},
-        counters=[{"stat": {"name": "requests_total", "tags": tags}, "value_fixed": 1}],
-        histograms=[
-            {
-                "stat": {"name": "request_duration_milliseconds", "tags": tags},
-                "unit": "Milliseconds",
-                "value_format": "%DURATION%",
-            }
-        ],
-    )
-
-
-def _either(field: str) -> str:
-    cluster, route = (f"METADATA({place}:{_DESTINATION}:{field})" for place in ("CLUSTER", "ROUTE"))
-    return f"%{cluster}%%{route}%"
-
-
-LABELS = (
-    "reporter",
-    "source_workload",
-    "source_canonical_service",
-    "source_canonical_revision",
-    "source_workload_namespace",
-    "source_principal",
-    "source_app",
-    "source_version",
-    "source_cluster",
-    "destination_workload",
-    "destination_workload_namespace",
-    "destination_principal",
-    "destination_app",
-    "destination_version",
-    "destination_service",
-    "destination_canonical_service",
-    "destination_canonical_revision",
-    "destination_service_name",
-    "destination_service_namespace",
-    "destination_cluster",
-    "request_protocol",
-    "response_code",
-    "grpc_response_status",
-    "response_flags",
-    "connection_security_policy",
-)
-"""The labels of Istio's HTTP metrics, in Istio's order (istio/proxy `istio_stats.cc`)."""

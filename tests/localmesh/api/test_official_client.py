@@ -9,6 +9,7 @@ import pytest
 from kubernetes import client, watch
 from kubernetes.client.rest import ApiException
 
+from harness.localmesh import disruption
 from harness.localmesh.api.resources import CONFIG_MAPS
 
 ISTIO = {"group": "networking.istio.io", "version": "v1", "namespace": "default"}
@@ -170,10 +171,10 @@ def test_an_istio_object_is_the_same_in_each_of_its_versions(custom):
 def test_what_the_mesh_does_not_emulate_is_refused_by_name(custom):
     """The field's path is in the Status."""
     body = virtual_service("a")
-    body["spec"]["http"][0]["mirror"] = {"host": "b"}
+    body["spec"]["http"][0]["fault"] = {"abort": {"http2Error": "CANCEL"}}
     answer = refused(custom.create_namespaced_custom_object, **ISTIO, plural="virtualservices", body=body)
     assert answer.status == 422
-    assert "spec.http[0].mirror" in answer.body
+    assert "spec.http[0].fault.abort.http2Error" in answer.body
 
 
 def test_a_watch_begins_with_what_there_is_and_goes_on_with_changes(core, cluster):
@@ -322,3 +323,197 @@ def test_a_port_nobody_listens_on_is_a_503_with_the_cause(core):
     error = refused(core.connect_get_namespaced_pod_proxy, f"a:{port}", "default")
     assert error.status == 503
     assert f"dial tcp 127.0.0.1:{port}: connect: connection refused" in error.body
+
+
+def test_lists_come_in_parts_of_one_state(core):
+    """Each part continues the one before, whatever is written meanwhile; a token of another server is refused."""
+    for name in "abcde":
+        core.create_namespaced_config_map(
+            "default", client.V1ConfigMap(metadata=client.V1ObjectMeta(name=name))
+        )
+    first = core.list_namespaced_config_map("default", limit=2)
+    assert (first.metadata.remaining_item_count, len(first.items)) == (3, 2)
+    core.delete_namespaced_config_map("d", "default")
+    core.create_namespaced_config_map("default", client.V1ConfigMap(metadata=client.V1ObjectMeta(name="c0")))
+    found, token = [], first.metadata._continue
+    while token:
+        part = core.list_namespaced_config_map("default", limit=2, _continue=token)
+        assert part.metadata.resource_version == first.metadata.resource_version
+        found += [item.metadata.name for item in part.items]
+        token = part.metadata._continue
+    assert found == ["c", "d", "e"]
+    assert refused(core.list_namespaced_config_map, "default", _continue="e30=").status == 400
+
+
+def test_the_state_at_an_earlier_revision_can_be_listed(core):
+    """Exactly that one; a revision that is not there yet is a 504."""
+    made = core.create_namespaced_config_map(
+        "default", client.V1ConfigMap(metadata=client.V1ObjectMeta(name="a"))
+    )
+    core.delete_namespaced_config_map("a", "default")
+    at = {"resource_version": made.metadata.resource_version, "resource_version_match": "Exact"}
+    assert [item.metadata.name for item in core.list_namespaced_config_map("default", **at).items] == ["a"]
+    assert not core.list_namespaced_config_map("default").items
+    assert refused(core.list_namespaced_config_map, "default", resource_version="99999").status == 504
+
+
+def test_objects_are_applied_with_a_field_manager(api, core):
+    """The body is what the manager wants; without a manager it is refused; a status has managers of its own."""
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}}
+    options = {"_content_type": "application/apply-patch+yaml", "field_manager": "me"}
+    made = core.patch_namespaced_config_map("a", "default", body, **options)
+    assert [entry.manager for entry in made.metadata.managed_fields] == ["me"]
+    again = core.patch_namespaced_config_map("a", "default", body, **options)
+    assert again.metadata.resource_version == made.metadata.resource_version
+    other = {**options, "field_manager": "you"}
+    changed = {**body, "data": {"k": "w"}}
+    conflict = refused(core.patch_namespaced_config_map, "a", "default", changed, **other)
+    assert conflict.status == 409
+    assert '"reason":"FieldManagerConflict"' in conflict.body
+    assert core.patch_namespaced_config_map("a", "default", changed, force=True, **other).data == {"k": "w"}
+    stale = {**body, "metadata": {"name": "a", "resourceVersion": made.metadata.resource_version}}
+    assert refused(core.patch_namespaced_config_map, "a", "default", stale, **options).status == 409
+    nobody = {"_content_type": options["_content_type"]}
+    assert refused(core.patch_namespaced_config_map, "a", "default", body, **nobody).status == 400
+
+
+def test_the_status_is_applied_apart_from_the_rest(core, apps):
+    """What is said of the spec through the status is not heard."""
+    apps.create_namespaced_deployment("default", deployment("web"))
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {"replicas": 9},
+        "status": {"readyReplicas": 1},
+    }
+    options = {"_content_type": "application/apply-patch+yaml", "field_manager": "me", "force": True}
+    found = apps.patch_namespaced_deployment_status("web", "default", body, **options)
+    assert (found.spec.replicas, found.status.ready_replicas) == (2, 1)
+    entry = next(entry for entry in found.metadata.managed_fields if entry.manager == "me")
+    assert (entry.subresource, entry.fields_v1) == ("status", {"f:status": {"f:readyReplicas": {}}})
+
+
+def test_managed_fields_can_be_taken_away(core):
+    """An update with one empty entry makes an object nobody's."""
+    made = core.create_namespaced_pod("default", pod("a"))
+    assert made.metadata.managed_fields
+    patch = [{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}]
+    after = core.patch_namespaced_pod("a", "default", patch, _content_type="application/json-patch+json")
+    assert not after.metadata.managed_fields
+
+
+def test_pods_are_evicted(core, cluster):
+    """As a deletion with its options; a budget answers 429 with its cause; a dry run changes nothing."""
+    core.create_namespaced_pod("default", pod("a", labels=LABELS))
+    eviction = client.V1Eviction(
+        metadata=client.V1ObjectMeta(name="a"), delete_options=client.V1DeleteOptions(grace_period_seconds=0)
+    )
+    core.create_namespaced_pod_eviction("a", "default", eviction, dry_run="All")
+    assert core.read_namespaced_pod("a", "default").metadata.deletion_timestamp is None
+    running = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+    core.patch_namespaced_pod_status("a", "default", running)
+    budget = client.V1PodDisruptionBudget(
+        metadata=client.V1ObjectMeta(name="web"),
+        spec=client.V1PodDisruptionBudgetSpec(
+            min_available=1, selector=client.V1LabelSelector(match_labels=LABELS)
+        ),
+    )
+    policy = client.PolicyV1Api(core.api_client)
+    policy.create_namespaced_pod_disruption_budget("default", budget)
+    disruption.reconcile(cluster.store)
+    answer = refused(core.create_namespaced_pod_eviction, "a", "default", eviction)
+    assert answer.status == 429
+    assert "needs 1 healthy pods and has 1 currently" in answer.body
+    policy.delete_namespaced_pod_disruption_budget("web", "default")
+    core.create_namespaced_pod_eviction("a", "default", eviction)
+    assert refused(core.read_namespaced_pod, "a", "default").status == 404
+
+
+def test_what_the_mesh_computes_is_not_written_by_others(core):
+    """Endpoints come of selectors; one may be deleted, and is made again."""
+    body = client.V1Endpoints(metadata=client.V1ObjectMeta(name="web"))
+    answer = refused(core.create_namespaced_endpoints, "default", body)
+    assert answer.status == 403
+    assert "a ServiceEntry names other endpoints" in answer.body
+
+
+def test_namespaces_that_must_be_are_not_deleted(core):
+    """403, as in Kubernetes."""
+    answer = refused(core.delete_namespace, "default")
+    assert (answer.status, "this namespace may not be deleted" in answer.body) == (403, True)
+
+
+def test_a_deletion_keeps_to_its_preconditions(core):
+    """Another UID or revision than the one given is a 409."""
+    made = core.create_namespaced_pod("default", pod("a"))
+    for name, value in (("uid", "x"), ("resource_version", "1")):
+        body = client.V1DeleteOptions(preconditions=client.V1Preconditions(**{name: value}))
+        assert refused(core.delete_namespaced_pod, "a", "default", body=body).status == 409
+    body = client.V1DeleteOptions(
+        grace_period_seconds=0, preconditions=client.V1Preconditions(uid=made.metadata.uid)
+    )
+    core.delete_namespaced_pod("a", "default", body=body)
+
+
+def test_nothing_is_stored_by_a_dry_run(core, apps):
+    """Create, replace, patch, scale and delete answer as if they had done it."""
+    core.create_namespaced_pod("default", pod("a"), dry_run="All")
+    assert refused(core.read_namespaced_pod, "a", "default").status == 404
+    made = apps.create_namespaced_deployment("default", deployment("web"))
+    shown = apps.patch_namespaced_deployment("web", "default", {"spec": {"replicas": 7}}, dry_run="All")
+    assert shown.spec.replicas == 7
+    apps.patch_namespaced_deployment_scale("web", "default", {"spec": {"replicas": 7}}, dry_run="All")
+    apps.delete_namespaced_deployment("web", "default", dry_run="All")
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {"replicas": 7},
+    }
+    apply = {"_content_type": "application/apply-patch+yaml", "field_manager": "me", "force": True}
+    apps.patch_namespaced_deployment("web", "default", body, dry_run="All", **apply)
+    after = apps.read_namespaced_deployment("web", "default")
+    assert after.metadata.resource_version == made.metadata.resource_version
+
+
+def test_a_finalizer_is_not_added_to_what_is_being_deleted(core):
+    """422, as in Kubernetes; taking the last one away lets the object go."""
+    core.create_namespaced_config_map(
+        "default", client.V1ConfigMap(metadata=client.V1ObjectMeta(name="a", finalizers=["x.y/a"]))
+    )
+    core.delete_namespaced_config_map("a", "default")
+    more = {"metadata": {"finalizers": ["x.y/a", "x.y/b"]}}
+    merge = {"_content_type": "application/merge-patch+json"}
+    answer = refused(core.patch_namespaced_config_map, "a", "default", more, **merge)
+    assert (answer.status, "no new finalizers can be added" in answer.body) == (422, True)
+    core.patch_namespaced_config_map("a", "default", {"metadata": {"finalizers": None}}, **merge)
+    assert refused(core.read_namespaced_config_map, "a", "default").status == 404
+
+
+def test_istio_kinds_are_replaced_only_by_whoever_knows_the_newest(custom):
+    """Without a resourceVersion a PUT of a custom resource is a 422, as in Kubernetes."""
+    made = custom.create_namespaced_custom_object(
+        plural="virtualservices", body=virtual_service("a"), **ISTIO
+    )
+    answer = refused(
+        custom.replace_namespaced_custom_object,
+        plural="virtualservices",
+        name="a",
+        body=virtual_service("a"),
+        **ISTIO,
+    )
+    assert (answer.status, "must be specified for an update" in answer.body) == (422, True)
+    changed = {**virtual_service("a", "ratings"), "metadata": made["metadata"]}
+    custom.replace_namespaced_custom_object(plural="virtualservices", name="a", body=changed, **ISTIO)
+
+
+def test_kinds_that_are_not_emulated_are_listed_and_watched_as_none(api):
+    """Their lists are empty; making one is a 403 that says what there is instead."""
+    jobs = client.BatchV1Api(api)
+    assert jobs.list_namespaced_job("default").items == []
+    assert list(watch.Watch().stream(jobs.list_namespaced_job, "default", timeout_seconds=1)) == []
+    answer = refused(
+        jobs.create_namespaced_job, "default", {"metadata": {"name": "a"}, "spec": {"template": {}}}
+    )
+    assert (answer.status, "does not emulate Job" in answer.body) == (403, True)

@@ -162,6 +162,30 @@ def test_an_element_without_its_key_is_refused():
         strategic_merge({}, {"a": {"$patch": "explode"}})
 
 
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"spec": {"$retainKeys": 5}},
+        {"spec": {"$setElementOrder/containers": 5}},
+        {"metadata": {"$deleteFromPrimitiveList/finalizers": 5}},
+        {"spec": {"$deleteFromPrimitiveList/replicas": [1]}},
+    ],
+    ids=str,
+)
+def test_a_directive_of_the_wrong_shape_is_refused(patch):
+    """With 400, naming the directive or the field it is for."""
+    with pytest.raises(Refused, match="is no list") as refused:
+        strategic_merge({"spec": {"replicas": 2, "containers": [{"name": "a"}]}, "metadata": {}}, patch)
+    assert refused.value.code == 400
+
+
+def test_what_is_odd_inside_a_list_is_left_to_the_kind():
+    """Finalizers that are no text, items beside `$patch`, and a field without a name go into the object."""
+    assert strategic_merge({}, {"finalizers": [{}, {}]}) == {"finalizers": [{}]}
+    assert strategic_merge({}, {"": [1]}) == {"": [1]}
+    assert strategic_merge(containers({"name": "a"}), containers({"$patch": "replace"}, 5)) == containers(5)
+
+
 ITEMS = st.lists(
     st.builds(lambda name, value: {"name": name, **value}, NAMES, st.dictionaries(st.just("image"), NAMES)),
     max_size=4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.message
 import http.client
 import json
 import logging
@@ -11,10 +12,13 @@ import time
 
 import pytest
 
-from harness.localmesh.api.resources import PODS
+from harness.localmesh.api.messages import request
+from harness.localmesh.api.resources import NAMESPACES, PODS
 from harness.localmesh.api.server import Server
+from harness.localmesh.api.verbs import Api
 from harness.localmesh.errors import MeshError
-from harness.localmesh.store import Store
+from harness.localmesh.kinds.admission import admit
+from harness.localmesh.store import Admitted, Store
 
 TOKEN = "correct-horse"
 POD = {"kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [{"name": "m", "image": "i"}]}}
@@ -71,7 +75,7 @@ def test_health_is_open(ask):
         ("GET", "/api/v1/nothings", None, 404, "NotFound"),
         ("GET", "/apis/apps/v2/deployments", None, 404, "NotFound"),
         ("GET", "/api/v1/pods/a", None, 404, "NotFound"),
-        ("GET", "/api/v1/namespaces/default/pods/a/exec", None, 404, "NotFound"),
+        ("GET", "/api/v1/namespaces/default/pods/a/exec", None, 403, "Forbidden"),
         ("GET", "/api/v1/namespaces/default/pods/a", None, 404, "NotFound"),
         ("GET", "/", None, 200, None),
         ("POST", "/api/v1/pods", "{}", 405, "MethodNotAllowed"),
@@ -86,7 +90,8 @@ def test_health_is_open(ask):
         ("GET", "/api/v1/pods?colour=red", None, 400, "BadRequest"),
         ("GET", "/api/v1/pods?continue=x", None, 400, "BadRequest"),
         ("GET", "/api/v1/pods?resourceVersion=x", None, 400, "BadRequest"),
-        ("GET", "/api/v1/pods?resourceVersion=1&resourceVersionMatch=Exact", None, 410, "Expired"),
+        ("GET", "/api/v1/pods?resourceVersion=0&resourceVersionMatch=Exact", None, 400, "BadRequest"),
+        ("GET", "/api/v1/pods?resourceVersion=99999", None, 504, "Timeout"),
         ("DELETE", "/api/v1/namespaces/default/pods/a?gracePeriodSeconds=-1", None, 400, "BadRequest"),
         ("DELETE", "/api/v1/namespaces/default/pods/a", '{"propagationPolicy": "x"}', 400, "BadRequest"),
     ],
@@ -100,12 +105,36 @@ def test_a_request_that_makes_no_sense_is_told_so(ask, method, path, body, code,
 def test_bodies_of_other_types_are_refused(ask):
     """415 for what is neither JSON nor YAML, 406 when the client takes no JSON, 413 for what is too large."""
     path = "/api/v1/namespaces/default/pods"
-    assert ask("POST", path, body="x", Content_Type="application/vnd.kubernetes.protobuf")[0] == 415
+    assert ask("POST", path, body="x", Content_Type="application/cbor")[0] == 415
     assert ask("GET", path, Accept="application/vnd.kubernetes.protobuf")[0] == 406
     assert ask("POST", path, body=b"kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: m, image: i}]}",
                Content_Type="application/yaml")[0] == 201  # fmt: skip
     assert ask("POST", path, body="x: [", Content_Type="application/yaml")[0] == 400
     assert ask("POST", path, Content_Length=str(4 * 1024 * 1024))[0] == 413
+
+
+def test_a_body_may_come_in_chunks(ask):
+    """As from clients that do not know its length; what is said wrongly about its length is refused."""
+    text = json.dumps({"kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"x": "y" * 5000}}).encode()
+    path = "/api/v1/namespaces/default/configmaps"
+    code, answer = ask(
+        "POST", path, iter([text[:7], text[7:4000], text[4000:]]), Content_Type="application/json"
+    )
+    assert (code, answer["data"]["x"]) == (201, "y" * 5000)
+    assert ask("GET", f"{path}/a")[0] == 200
+    for wrong in ({"Transfer_Encoding": "gzip"}, {"Transfer_Encoding": "chunked", "Content_Length": "5"}):
+        assert ask("POST", path, b"{}", **wrong)[0] == 400
+
+
+@pytest.mark.parametrize("chunks", [b"zz\r\n", b"-1\r\n", b"\r\n", b"fffffff\r\n"])
+def test_chunks_that_make_no_sense_are_told_so(connection, chunks):
+    """400 for a size that is none, 413 for one that is too large; the server goes on."""
+    connection.putrequest("POST", "/api/v1/namespaces")
+    connection.putheader("Authorization", f"Bearer {TOKEN}")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders()
+    connection.send(chunks)
+    assert connection.getresponse().status in (400, 413)
 
 
 def test_one_connection_serves_many_requests(ask, connection):
@@ -207,3 +236,31 @@ def test_two_thousand_pods_are_listed_quickly(cluster, ask):
     started = time.monotonic()
     assert len(ask("GET", "/api/v1/pods")[1]["items"]) == 2000
     assert time.monotonic() - started < 1
+
+
+class Nothing:
+    """Runs no pods."""
+
+    def logs(self, namespace, name, container):
+        """Nothing was written."""
+        return b""
+
+
+def test_warnings_of_admission_reach_the_client():
+    """As `Warning` headers, each once, in one line, with its quotes escaped; kubectl prints them."""
+
+    def doubtful(operation, resource, new, old):
+        return Admitted(new, ('spec: "this"\nis odd', 'spec: "this"\nis odd', "metadata: é and ü"))
+
+    store = Store([admit, doubtful])
+    store.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+    headers = email.message.Message()
+    body = b'{"metadata": {"name": "a"}}'
+    api = Api(store, Nothing())
+    path = "/api/v1/namespaces/default/configmaps"
+    for method, place in (("POST", path), ("PUT", f"{path}/a"), ("PATCH", f"{path}/a")):
+        if method == "PATCH":
+            headers["Content-Type"] = "application/merge-patch+json"
+        answer = api.dispatch(request(method, place, headers, body))
+        told = [value for name, value in answer.headers if name == "Warning"]
+        assert told == ['299 - "spec: \\"this\\" is odd"', '299 - "metadata: é and ü"']

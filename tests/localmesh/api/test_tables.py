@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.localmesh.api.resources import EVENTS, PODS, RESOURCES, SERVICES
+from harness.localmesh.api.resources import (
+    AUTHORIZATION_POLICIES,
+    EVENTS,
+    PODS,
+    RESOURCES,
+    SERVICE_ENTRIES,
+    SERVICES,
+    WORKLOAD_ENTRIES,
+)
 from harness.localmesh.api.tables import age, table
 from harness.localmesh.objects import timestamp
 
@@ -94,3 +102,25 @@ def test_an_object_without_status_has_a_row_too(resource, extra):
     spec = {"containers": [], "template": template, "selector": {}}
     made = table(resource, [{"metadata": {"name": "a"}, "spec": spec, **extra}], "1", NOW)
     assert len(made["rows"][0]["cells"]) == len(made["columnDefinitions"])
+
+
+@pytest.mark.parametrize(
+    ("resource", "spec", "shown"),
+    [
+        (
+            SERVICE_ENTRIES,
+            {"hosts": ["a.test", "b.test"], "location": "MESH_INTERNAL", "resolution": "STATIC"},
+            {"Hosts": '["a.test","b.test"]', "Location": "MESH_INTERNAL", "Resolution": "STATIC"},
+        ),
+        (WORKLOAD_ENTRIES, {"address": "10.0.0.1"}, {"Address": "10.0.0.1"}),
+        (AUTHORIZATION_POLICIES, {"action": "DENY"}, {"Action": "DENY"}),
+        (AUTHORIZATION_POLICIES, {}, {"Action": ""}),
+    ],
+)
+def test_istios_kinds_have_the_columns_of_their_definitions(resource, spec, shown):
+    """What `additionalPrinterColumns` of each says; a field that is not there is an empty cell."""
+    item = {"metadata": {"name": "it", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": spec}
+    made = table(resource, [item], "1", datetime.fromisoformat("2026-01-01T00:00:05Z"))
+    columns = [column["name"] for column in made["columnDefinitions"]]
+    row = dict(zip(columns, made["rows"][0]["cells"], strict=True))
+    assert row == {"Name": "it", "Age": "5s", **shown}

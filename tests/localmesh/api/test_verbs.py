@@ -146,3 +146,14 @@ def test_rows_of_a_table_carry_what_is_asked_for(ask, include, kind):
     answer = json.loads(ask("GET", f"{PATH}?includeObject={include}", Accept=accept).body)
     assert answer["rows"][0]["object"]["kind"] == kind
     assert ask("GET", f"{PATH}?includeObject=Some", Accept=accept).code == 400
+
+
+@pytest.mark.parametrize(
+    "options", [{"preconditions": 5}, {"preconditions": "x"}, {"dryRun": 5}, {"dryRun": True}]
+)
+def test_options_of_a_deletion_that_have_the_wrong_shape_are_refused(ask, options):
+    """With 400, naming the option; the object stays."""
+    ask("POST", PATH, {"metadata": {"name": "a"}})
+    answer = ask("DELETE", f"{PATH}/a", options)
+    assert (answer.code, *options) == (400, msgspec.json.decode(answer.body)["message"].partition(":")[0])
+    assert ask("GET", f"{PATH}/a").code == 200

@@ -1,5 +1,6 @@
 """Istio's samples as stand-ins: Bookinfo, helloworld, curl."""
 
+import asyncio
 import http.server
 import json
 import threading
@@ -7,6 +8,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
+from harness.localmesh.standins.http import Request
+from harness.localmesh.standins.ratings import Ratings
 
 
 @pytest.fixture
@@ -176,8 +180,145 @@ def test_a_user_who_signs_in_is_known_to_the_services_until_he_signs_out(shop, p
     assert "end-user" not in seen[-1]
 
 
+def _rate(version, times, draws=()):
+    """What a version of ratings answers at those seconds after its start, and its health."""
+    drawn, now = iter(draws), [0.0]
+    ratings = Ratings(version, draw=lambda: next(drawn), clock=lambda: now[0])
+
+    async def ask(path):
+        return (await ratings.answer(Request("GET", path, "", {}, b""))).status
+
+    found = []
+    for now[0] in times:
+        found.append((asyncio.run(ask("/ratings/0")), asyncio.run(ask("/health"))))
+    return found
+
+
+def test_ratings_that_are_unavailable_are_so_every_other_minute():
+    """And always healthy, which is what makes them a puzzle."""
+    assert _rate("v-unavailable", [0, 59, 61, 119, 121]) == [
+        (200, 200), (200, 200), (503, 200), (503, 200), (200, 200)
+    ]  # fmt: skip
+
+
+def test_ratings_that_are_unhealthy_say_so_every_other_quarter_of_an_hour():
+    """Their probe fails with them."""
+    assert _rate("v-unhealthy", [0, 901, 1801]) == [(200, 200), (503, 500), (200, 200)]
+
+
+def test_ratings_that_are_faulty_fail_half_the_time():
+    """One draw for each request."""
+    assert [status for status, _ in _rate("v-faulty", [0, 0, 0], [0.2, 0.5, 0.51])] == [503, 503, 200]
+
+
+def test_ratings_that_are_delayed_wait_seven_seconds_half_the_time(shop):
+    """Within seven seconds some requests are answered and others are not."""
+    ratings = shop("ratings", "v-delayed")
+    quick = 0
+    for _ in range(40):
+        with ratings.connect() as connection:
+            connection.settimeout(0.3)
+            connection.sendall(b"GET /ratings/0 HTTP/1.0\r\n\r\n")
+            try:
+                quick += bool(connection.recv(1))
+            except TimeoutError:
+                break
+    assert quick < 40
+
+
+@pytest.mark.parametrize("kind", ["mongodb", "mysql"])
+def test_ratings_v2_ask_their_database(start, free, kind):
+    """Both kinds give the ratings of the sample; a database that is gone gives the original's text and status."""
+    host, port = start("database").address
+    gone, nothing = free()
+
+    def variables(host, port):
+        if kind == "mysql":
+            return {"DB_TYPE": "mysql", "MYSQL_DB_HOST": host, "MYSQL_DB_PORT": str(port)}
+        return {"MONGO_DB_URL": f"mongodb://{host}:{port}/test"}
+
+    ratings = start("bookinfo", "ratings", "v2", **variables(host, port))
+    assert ratings.ask("/ratings/7").json == {"id": 7, "ratings": {"Reviewer1": 5, "Reviewer2": 4}}
+    assert ratings.ask("/ratings/7", "POST", b"{}").status == 501
+    lost = start("bookinfo", "ratings", "v2", **variables(gone, nothing)).ask("/ratings/7")
+    assert lost.json == {"error": "could not connect to ratings database"}
+    assert lost.status == (200 if kind == "mysql" else 500)
+
+
+def test_ratings_v2_without_a_database_say_what_to_set(start):
+    """At their start."""
+    program = start("bookinfo", "ratings", "v2", ready=False)
+    assert program.process.wait(15) == 2
+    assert "set MONGO_DB_URL" in program.log.read_text()
+
+
+def test_details_v2_ask_the_book_service_through_the_sidecar(start):
+    """The answer has the shape of v1; what is no answer is 400; without DO_NOT_ENCRYPT it does not start."""
+    volume = {
+        "authors": ["W. S."], "publishedDate": "1595", "printType": "BOOK", "pageCount": 9, "publisher": "P",
+        "language": "en", "industryIdentifiers": [
+            {"type": "ISBN_10", "identifier": "1"}, {"type": "ISBN_13", "identifier": "2"},
+        ],
+    }  # fmt: skip
+    seen = []
+
+    class Books(_Peer):
+        def do_GET(self):
+            seen.append(self.path)
+            body = json.dumps({"items": [{"volumeInfo": volume}]} if len(seen) == 1 else {}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Books) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        proxy = f"http://127.0.0.1:{server.server_port}"
+        details = start("bookinfo", "details", "v2", DO_NOT_ENCRYPT="true", HTTP_PROXY=proxy)
+        good, bad = details.ask("/details/3"), details.ask("/details/3")
+        details.end()
+        server.shutdown()
+        thread.join()
+    assert seen[0].startswith("http://www.googleapis.com/books/v1/volumes?q=isbn:")
+    assert (good.json["id"], good.json["author"], good.json["ISBN-13"], good.json["type"]) == (
+        3,
+        "W. S.",
+        "2",
+        "paperback",
+    )
+    assert bad.status == 400
+    encrypted = start("bookinfo", "details", "v2", ready=False)
+    assert encrypted.process.wait(15) == 2
+    assert "DO_NOT_ENCRYPT=true" in encrypted.log.read_text()
+
+
+def test_a_flooding_page_asks_for_reviews_again_and_again(shop, start):
+    """As often as FLOOD_FACTOR says, and the counter at /metrics tells."""
+    address, reviews = shop("details").address, shop("reviews").address
+    places = {
+        "DETAILS_HOSTNAME": address[0], "DETAILS_SERVICE_PORT": str(address[1]),
+        "REVIEWS_HOSTNAME": reviews[0], "REVIEWS_SERVICE_PORT": str(reviews[1]),
+    }  # fmt: skip
+    page = start("bookinfo", "productpage", "v-flooding", FLOOD_FACTOR="7", **places)
+    assert page.ask("/productpage").status == 200
+    lines = page.ask("/metrics").text.splitlines()
+    assert 'request_result_total{destination_app="reviews",response_code="200"} 8' in lines
+    assert 'request_result_total{destination_app="details",response_code="200"} 1' in lines
+
+
+def test_the_colour_of_the_stars_can_be_another(start, shop):
+    """By the variables of the original."""
+    host, port = shop("ratings").address
+    places = {"RATINGS_HOSTNAME": host, "RATINGS_SERVICE_PORT": str(port)}
+    reviews = start("bookinfo", "reviews", "v1", ENABLE_RATINGS="true", STAR_COLOR="blue", **places)
+    assert reviews.ask("/reviews/0").json["reviews"][0]["rating"] == {"stars": 5, "color": "blue"}
+
+
 @pytest.mark.parametrize(
-    "arguments", [(), ("reviews",), ("reviews", "v4"), ("ratings", "v2"), ("orders", "v1")]
+    "arguments", [(), ("reviews",), ("reviews", "v4"), ("ratings", "v3"), ("orders", "v1")]
 )
 def test_a_service_that_bookinfo_does_not_have_is_refused(start, arguments):
     """One sentence and exit code 2."""

@@ -2,7 +2,9 @@
 
 import http.server
 import json
+import math
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.localmesh.standins import service, settings
+from harness.localmesh.standins import behaviour, settings
 from harness.localmesh.standins.settings import Pod, SettingError
 
 
@@ -80,6 +82,16 @@ def test_a_call_can_be_for_the_requests_below_a_path_only(start):
     assert called("/items/sold/7") == ["/sold"]
 
 
+def test_calls_can_be_made_at_the_same_time(start):
+    """`order` parallel takes as long as the slowest."""
+    leaf = start("service", STANDIN_LATENCY="400ms").url
+    caller = start("service", STANDIN_CALLS=f"{leaf}/a,{leaf}/b,{leaf}/c", STANDIN_ORDER="parallel")
+    before = time.monotonic()
+    answer = caller.ask("/")
+    assert time.monotonic() - before < 1.1
+    assert [call["url"] for call in answer.json["calls"]] == [f"{leaf}/a", f"{leaf}/b", f"{leaf}/c"]
+
+
 def test_a_failed_call_fails_the_answer(start, free):
     """A call answered 500 or more, or not answered, makes the answer 503 and says why."""
     leaf = start("service", STANDIN_STATUS="500")
@@ -143,9 +155,12 @@ def test_tracing_headers_travel_with_the_calls_and_others_do_not(start):
         caller = start(
             "service",
             STANDIN_CALLS="http://reviews:9080/x?y=1",
+            STANDIN_PROPAGATE="X-Tenant",
             HTTP_PROXY=f"http://127.0.0.1:{proxy.server_port}",
         )
-        answer = caller.ask("/", x_request_id="r-1", traceparent="00-1", end_user="jason", x_secret="no")
+        answer = caller.ask(
+            "/", x_request_id="r-1", traceparent="00-1", end_user="jason", x_tenant="t", x_secret="no"
+        )
         caller.end()
         proxy.shutdown()
         thread.join()
@@ -154,6 +169,7 @@ def test_tracing_headers_travel_with_the_calls_and_others_do_not(start):
     assert path == "http://reviews:9080/x?y=1"  # absolute, as to a proxy
     assert headers["host"] == "reviews:9080"
     assert {headers["x-request-id"], headers["traceparent"], headers["end-user"]} == {"r-1", "00-1", "jason"}
+    assert headers["x-tenant"] == "t"
     assert "x-secret" not in headers
 
 
@@ -201,6 +217,16 @@ def test_exit_makes_a_workload_that_dies(start):
         ("error-percent", "nan"),
         ("calls", "https://reviews"),
         ("calls", "reviews:9080"),
+        ("calls", "grpc://reviews"),
+        ("calls", "tcp://reviews:9000/path"),
+        ("latency", "p50=80ms p99=5ms"),
+        ("latency", "p50=0s p99=5ms"),
+        ("order", "random"),
+        ("propagate", "x y"),
+        ("protocol", "udp"),
+        ("protocol", "1=tcp"),
+        ("error-grpc-status", "0"),
+        ("failure-status", "99"),
         ("fallback", "http://other/"),
         ("timeout", "0s"),
         ("body-size", "-1"),
@@ -208,12 +234,19 @@ def test_exit_makes_a_workload_that_dies(start):
         ("latnecy", "5ms"),
     ],
 )
-def test_a_bad_setting_is_refused_with_its_annotation(start, name, value):
-    """One sentence on stderr that names the annotation, and exit code 2."""
-    program = start("service", ready=False, **{"STANDIN_" + name.upper().replace("-", "_"): value})
+def test_a_bad_setting_is_refused_with_its_annotation(name, value):
+    """One sentence that names the annotation."""
+    with pytest.raises(SettingError) as refused:
+        behaviour.Behaviour.of({"STANDIN_" + name.upper().replace("-", "_"): value}, (8080,))
+    assert f"annotation standin.harness.local/{name} is" in str(refused.value)
+
+
+def test_a_service_with_a_bad_setting_does_not_start(start):
+    """One sentence on stderr, and exit code 2."""
+    program = start("service", ready=False, STANDIN_LATENCY="5")
     assert program.process.wait(15) == 2
     log = program.log.read_text()
-    assert f"annotation standin.harness.local/{name} is" in log
+    assert log.startswith("stand-in: annotation standin.harness.local/latency is")
     assert log.count("\n") == 1
 
 
@@ -249,7 +282,9 @@ def test_a_stand_in_imports_nothing_heavy():
     """It starts fast and small because neither it nor the packages above it import more than they need."""
     code = (
         "import sys; import harness.localmesh.standins.service, harness.localmesh.standins.bookinfo\n"
-        "print([m for m in ('kubernetes', 'msgspec', 'rich', 'yaml', 'httpx', 'cryptography') if m in sys.modules])"
+        "import harness.localmesh.standins.httpbin, harness.localmesh.standins.echo\n"
+        "heavy = ('h2', 'email', 'kubernetes', 'msgspec', 'rich', 'yaml', 'httpx', 'cryptography')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     found = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, check=True, env=os.environ
@@ -258,6 +293,17 @@ def test_a_stand_in_imports_nothing_heavy():
 
 
 _UNIT = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@given(st.integers(1, 100), st.integers(1, 100))
+def test_a_lognormal_latency_has_the_quantiles_it_is_given(median, factor):
+    """Half of what is drawn is below the median, and one in a hundred above the 99th percentile."""
+    latency = settings.latency(f"p50={median}ms p99={median * factor}ms")
+    source = random.Random(1)
+    drawn = sorted(latency.draw(source) for _ in range(2000))
+    assert drawn[1000] == pytest.approx(median / 1000, rel=0.25 * math.log(factor + 1) + 1e-9)
+    highest = median * factor / 1000 * (1 + 1e-9)
+    assert sum(value > highest for value in drawn) <= 45
 
 
 @given(number=st.integers(0, 10**6), unit=st.sampled_from(sorted(_UNIT)))
@@ -280,7 +326,7 @@ def test_any_other_text_is_no_duration_or_a_length_of_time(text):
 def test_weighted_values_are_read_as_they_are_written(pairs):
     """The text of pairs gives the pairs."""
     text = ",".join(f"{value}:{percent}" for value, percent in pairs)
-    assert service.weighted(text, int) == tuple((value, float(percent)) for value, percent in pairs)
+    assert behaviour.weighted(text, int) == tuple((value, float(percent)) for value, percent in pairs)
 
 
 def test_a_pod_without_an_address_cannot_listen():

@@ -39,6 +39,15 @@ _FIELDS = {
     "DestinationRule": ("destination_rules", model.DestinationRule, istio.DestinationRule),
     "PeerAuthentication": ("peer_authentications", model.PeerAuthentication, istio.PeerAuthentication),
     "Gateway": ("gateways", model.Gateway, istio.Gateway),
+    "AuthorizationPolicy": (
+        "authorization_policies",
+        model.AuthorizationPolicy,
+        istio.AuthorizationPolicy,
+    ),
+    "ServiceEntry": ("service_entries", model.ServiceEntry, istio.ServiceEntry),
+    "WorkloadEntry": ("workload_entries", model.WorkloadEntry, istio.WorkloadEntry),
+    "Sidecar": ("sidecars", model.Sidecar, istio.Sidecar),
+    "Telemetry": ("telemetries", model.Telemetry, istio.Telemetry),
     "EnvoyFilter": ("envoy_filters", model.EnvoyFilter, istio.EnvoyFilter),
 }
 
@@ -85,10 +94,13 @@ def _workload(name: str, ip: str, app_ip: str | None = None, **settings: Any) ->
 
 def _service(name: str, ip: str = "10.0.0.1", **settings: Any) -> model.Service:
     """A Service `name` with port 8080 for the pods labelled `app: <name>`, unless `settings` differ."""
+    namespace = settings.get("namespace", "default")
     defaults: dict[str, Any] = {
+        "host": f"{name}.{namespace}.svc.cluster.local",
         "name": name,
-        "namespace": "default",
-        "cluster_ip": ip,
+        "namespace": namespace,
+        "created": "2026-01-01T00:00:00Z",
+        "addresses": (ip,),
         "ports": (model.ServicePort("http", 8080, 8080, "http"),),
         "selector": {"app": name},
     }
@@ -222,6 +234,7 @@ class Lab:
             )
             log = (folder / "envoy.log").open("wb")
             flags = "--concurrency 1 --use-dynamic-base-id --drain-strategy immediate --drain-time-s 45 -l warning"
+            flags += " --file-flush-interval-msec 20"
             with log:
                 self.processes.append(
                     subprocess.Popen(
@@ -295,11 +308,32 @@ class Lab:
 
     def requests(self, workload: model.Workload) -> dict[tuple[tuple[str, str], ...], float]:
         """Istio's request counter of a sidecar, by labels."""
+        return self.series(workload, "requests_total")
+
+    def series(self, workload: model.Workload, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+        """One of Istio's metrics (without "istio_") of a sidecar, by labels."""
         return {
             tuple(sample.labels.items()): sample.value
             for sample in self.scrape(workload)
-            if sample.name == "envoy_istio_requests_total"
+            if sample.name == f"envoy_istio_{name}"
         }
+
+    def rises(
+        self, workload: model.Workload, name: str, action: Callable[[], Any]
+    ) -> list[tuple[dict[str, str], float]]:
+        """By how much one of Istio's metrics of `workload`'s sidecar rises because of `action`, by labels."""
+        before = self.series(workload, name)
+        action()
+
+        def risen() -> list[tuple[dict[str, str], float]]:
+            after = self.series(workload, name)
+            return [
+                (dict(key), after[key] - before.get(key, 0.0))
+                for key in after
+                if key not in before or after[key] > before[key]
+            ]
+
+        return list(self.wait(risen, f"istio_{name} does not rise"))
 
     def counted(
         self, workload: model.Workload, action: Callable[[], Any], times: int = 1

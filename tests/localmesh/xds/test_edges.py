@@ -84,7 +84,7 @@ def test_a_caller_without_sidecar_is_unknown(town):
     town.wait(lambda: _plain(town) == 200, "plaintext gets no answer")
     (labels,) = town.counted(town.callee, lambda: _plain(town))
     assert labels["connection_security_policy"] == "none"
-    assert (labels["source_workload"], labels["source_principal"]) == ("", "unknown")
+    assert (labels["source_workload"], labels["source_principal"]) == ("unknown", "unknown")
 
 
 def test_a_port_can_have_a_mode_of_its_own(town):
@@ -137,5 +137,5 @@ def test_the_gateway_is_the_source_and_believes_no_announcement(town):
     forged = {"Host": "shop.test", "x-envoy-peer-metadata": "boss;boss;1;root;boss;1;x"}
     (labels,) = town.counted(town.callee, lambda: town.http_get(town.edge.ip, 8080, "/productpage", **forged))
     assert (labels["source_workload"], labels["connection_security_policy"]) == ("gateway-v1", "mutual_tls")
-    assert (labels["source_version"], labels["source_canonical_revision"]) == ("", "latest")
+    assert (labels["source_version"], labels["source_canonical_revision"]) == ("unknown", "latest")
     assert {labels["reporter"] for labels in map(dict, town.requests(town.edge))} == {"source"}

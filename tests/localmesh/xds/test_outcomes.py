@@ -6,6 +6,8 @@ import concurrent.futures
 
 import pytest
 
+from harness.localmesh.xds import model
+
 pytestmark = pytest.mark.e2e
 
 URL = "http://callee:8080/x"
@@ -75,7 +77,7 @@ SERVICE = {
     "destination_service_namespace": "default",
 }
 OK = {"request_protocol": "http", "response_code": "200", "grpc_response_status": "", "response_flags": "-"}
-NOWHERE = dict.fromkeys((*CALLEE, *PRINCIPALS), "")
+NOWHERE = {**dict.fromkeys((*CALLEE, *PRINCIPALS), "unknown"), "destination_canonical_revision": "latest"}
 
 
 @pytest.fixture(scope="module")
@@ -194,10 +196,17 @@ def test_a_retry_is_a_request_of_its_own_at_the_callee(shop):
     ],
 )
 def test_what_cannot_be_reached_is_answered_by_the_callers_sidecar(shop, url, code, flags, service):
-    """A refused connection, a Service without endpoints and a host outside the mesh have their own codes and flags."""
-    shop.apply()
+    """A refused connection, a Service without endpoints and an unknown host (REGISTRY_ONLY) have their own codes."""
+    shop.apply(config=model.MeshConfig(outbound_mode="REGISTRY_ONLY"))
     labels = _outcome(shop, url, code)
     assert (labels["response_flags"], labels["destination_service_name"]) == (flags, service)
+
+
+def test_a_host_that_nobody_knows_is_called_as_it_is(shop):
+    """ALLOW_ANY, Istio's default, lets requests through to whatever the host is."""
+    shop.apply()
+    labels = _outcome(shop, f"http://{shop.v1.app_ip}:8080/", 200)
+    assert labels["destination_service_name"] == "PassthroughCluster"
 
 
 def test_a_route_to_an_undefined_subset_is_503_nc(shop):
@@ -265,7 +274,7 @@ def test_a_forged_announcement_reaches_neither_program_nor_metrics(shop):
 
     workload = shop.wait(lambda: _reached(shop, call, answers), "no callee")
     found = [dict(key) for key in shop.requests(workload)]
-    assert {labels["source_workload"] for labels in found} <= {"client-v1", ""}
+    assert {labels["source_workload"] for labels in found} <= {"client-v1", "unknown"}
     assert not [name for name in answers[-1].body["headers"] if "peer-metadata" in name.lower()]
 
 

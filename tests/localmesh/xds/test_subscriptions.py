@@ -26,14 +26,14 @@ def request(version="", names=(), node=NODE):
 
 def ask(subscriptions, kind, request, now):
     """The answer to a request that has just arrived."""
-    subscriptions.arrived(kind, request)
+    subscriptions.arrived(kind, request, 1.0)
     return subscriptions.answer(kind, request, now)
 
 
 def offered(snapshot_, now=0.0):
     """Subscriptions with that snapshot for NODE."""
     subscriptions = Subscriptions()
-    subscriptions.set(NODE, snapshot_, now)
+    subscriptions.publish({NODE: snapshot_}, now)
     return subscriptions
 
 
@@ -53,7 +53,7 @@ def test_an_envoy_that_has_the_current_version_is_kept_waiting_for_the_next():
     subscriptions = offered(snapshot())
     version = ask(subscriptions, "clusters", request(), 0.0).version
     assert ask(subscriptions, "clusters", request(version), 0.0) is None
-    assert subscriptions.set(NODE, snapshot(clusters="2"), 1.0)
+    assert subscriptions.publish({NODE: snapshot(clusters="2")}, 1.0)
     assert ask(subscriptions, "clusters", request(version), 1.0).version != version
 
 
@@ -62,14 +62,14 @@ def test_a_change_of_one_resource_does_not_concern_the_subscriptions_of_others()
     subscriptions = offered(snapshot(endpoints=("a", "b")))
     clusters = ask(subscriptions, "clusters", request(), 0.0).version
     endpoints = ask(subscriptions, "endpoints", request(names=["a"]), 0.0).version
-    subscriptions.set(NODE, snapshot(routes="2", endpoints=("a", "b")), 1.0)
+    subscriptions.publish({NODE: snapshot(routes="2", endpoints=("a", "b"))}, 1.0)
     assert ask(subscriptions, "clusters", request(clusters), 1.0) is None
     assert ask(subscriptions, "endpoints", request(endpoints, ["a"]), 1.0) is None
 
 
 def test_setting_the_same_snapshot_again_is_no_news():
     """Whoever pushes need not compare."""
-    assert not offered(snapshot()).set(NODE, snapshot(), 1.0)
+    assert not offered(snapshot()).publish({NODE: snapshot()}, 1.0)
 
 
 def test_routes_wait_until_their_clusters_are_confirmed():
@@ -101,13 +101,13 @@ def test_a_refused_version_is_offered_again_once_a_second_only():
 def test_a_version_that_is_asked_past_has_been_refused():
     """Whoever was sent 2 and still names 1 keeps 1; whoever begins anew, or was sent nothing, refuses nothing."""
     subscriptions = offered(snapshot())
-    assert not subscriptions.arrived("clusters", request())
+    assert not subscriptions.arrived("clusters", request(), 1.0)
     version = subscriptions.answer("clusters", request(), 0.0).version
-    assert not subscriptions.arrived("clusters", request(version))
-    subscriptions.set(NODE, snapshot(clusters="2"), 1.0)
+    assert not subscriptions.arrived("clusters", request(version), 1.0)
+    subscriptions.publish({NODE: snapshot(clusters="2")}, 1.0)
     assert subscriptions.answer("clusters", request(version), 1.0)
-    assert subscriptions.arrived("clusters", request(version))
-    assert not subscriptions.arrived("clusters", request())
+    assert subscriptions.arrived("clusters", request(version), 1.0)
+    assert not subscriptions.arrived("clusters", request(), 1.0)
 
 
 def test_an_envoy_that_never_gets_beyond_its_beginning_refuses_too():
@@ -115,17 +115,25 @@ def test_an_envoy_that_never_gets_beyond_its_beginning_refuses_too():
     subscriptions = offered(snapshot())
     seen = []
     for _ in range(10):
-        seen.append(subscriptions.arrived("clusters", request()))
-        subscriptions.answer("clusters", request(), 0.0)
+        seen.append(subscriptions.arrived("clusters", request(), 1.0))
+        subscriptions.answer("clusters", request(), 1.0)
     assert not seen[0]
     assert seen[-1]
+
+
+def test_an_envoy_that_is_killed_again_and_again_refuses_nothing():
+    """It begins without a version each time, but not right after it was sent one."""
+    subscriptions = offered(snapshot())
+    for second in range(0, 50, 5):
+        assert not subscriptions.arrived("endpoints", request(names=["a"]), float(second))
+        assert subscriptions.answer("endpoints", request(names=["a"]), float(second))
 
 
 def test_looking_again_at_a_waiting_request_confirms_nothing():
     """An old request that still waits must not take back what a newer one has confirmed."""
     subscriptions = offered(snapshot())
     version = ask(subscriptions, "clusters", request(), 0.0).version
-    subscriptions.arrived("clusters", request(version))
+    subscriptions.arrived("clusters", request(version), 1.0)
     subscriptions.answer("clusters", request(), 0.0)
     assert subscriptions.behind() == ()
 
@@ -145,7 +153,7 @@ def test_an_envoy_is_behind_until_it_has_confirmed_everything():
     assert subscriptions.behind() == (NODE,)
     ask(subscriptions, "clusters", request(version), 0.0)
     assert subscriptions.behind() == ()
-    subscriptions.set(NODE, snapshot(clusters="2"), 1.0)
+    subscriptions.publish({NODE: snapshot(clusters="2")}, 1.0)
     assert subscriptions.behind() == (NODE,)
     subscriptions.remove(NODE)
     assert subscriptions.behind() == ()

@@ -6,23 +6,14 @@ detection never see them; this pattern acts at the callee's sidecar, where they 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Literal, dataclass_transform
 
 import msgspec
 from msgspec import Meta, field
 
-from harness.localmesh.kinds.istio.values import (
-    Labels,
-    Port,
-    Problem,
-    ProtoDuration,
-    Unsigned,
-    regex_problems,
-)
+from harness.localmesh.kinds.istio.selectors import WorkloadSelector
+from harness.localmesh.kinds.istio.values import Port, ProtoDuration, Unsigned
 from harness.localmesh.kinds.parse import Kind
-
-_DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -143,61 +134,9 @@ class ConfigPatch(Kind):
     patch: Patch
 
 
-class WorkloadSelector(Kind):
-    """The workloads of the namespace that carry all labels."""
-
-    labels: Labels = field(default_factory=dict)
-
-
 class EnvoyFilter(Kind):
     """The spec of an EnvoyFilter; filters apply by `priority`, lowest first, then by age."""
 
     workload_selector: WorkloadSelector = WorkloadSelector()
     config_patches: tuple[ConfigPatch, ...] = ()
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] = 0
-
-
-def problems(spec: EnvoyFilter) -> Iterator[Problem]:
-    """What Istio's webhook, or Envoy itself, would hold against `spec`."""
-    if not spec.config_patches:
-        yield "configPatches", "an EnvoyFilter must have at least one patch"
-    for key, value in spec.workload_selector.labels.items():
-        if not key or "*" in key + value:
-            yield f"workloadSelector.labels[{key}]", "a label must have a name, and wildcards are not allowed"
-    for index, patch in enumerate(spec.config_patches):
-        for path, why in _fault_problems(patch.patch.value.typed_config):
-            yield f"configPatches[{index}].patch.value.typed_config{path}", why
-
-
-def _fault_problems(fault: HttpFault) -> Iterator[Problem]:
-    if fault.abort is None and fault.delay is None:
-        yield "", "a fault needs an abort or a delay"
-    if (abort := fault.abort) is not None and (abort.http_status is None) == (abort.grpc_status is None):
-        yield ".abort", "exactly one of http_status and grpc_status must be given"
-    for name in ("abort", "delay"):
-        part = getattr(fault, name)
-        if part is not None and part.percentage.numerator > _DENOMINATORS[part.percentage.denominator]:
-            yield f".{name}.percentage.numerator", "a share of the requests cannot exceed 100 percent"
-    for index, header in enumerate(fault.headers):
-        yield from _header_problems(f".headers[{index}]", header)
-
-
-def _header_problems(field: str, header: HeaderMatcher) -> Iterator[Problem]:
-    if not header.name:
-        yield f"{field}.name", "must not be empty"
-    if header.string_match is not None:
-        if header.present_match is not None:
-            yield field, "only one of string_match and present_match can be given"
-        ways = [getattr(header.string_match, way.name) for way in msgspec.structs.fields(header.string_match)]
-        for name in ("prefix", "suffix", "contains"):
-            if getattr(header.string_match, name) == "":
-                yield f"{field}.string_match.{name}", "must not be empty"
-        if header.string_match.safe_regex is not None:
-            yield from regex_problems(
-                f"{field}.string_match.safe_regex", header.string_match.safe_regex.regex
-            )
-        if sum(way is not None for way in ways) != 1:
-            yield (
-                f"{field}.string_match",
-                "exactly one of exact, prefix, suffix, contains and safe_regex must be given",
-            )

@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import field
+from msgspec import Meta, field
 
-from harness.localmesh.kinds.istio.values import Labels, Port, Problem, host_problems, repeated
+from harness.localmesh.kinds.istio.values import Labels, Port, Protocol
 from harness.localmesh.kinds.parse import Kind
+
+TlsVersion = Literal["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
+
+
+CIPHERS = frozenset(
+    (
+        *("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+        *("ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305"),
+        *("ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA", "ECDHE-RSA-AES256-SHA"),
+        *("AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA", "DES-CBC3-SHA"),
+    )
+)
+"""The suites istiod passes on (`pkg/config/security` `ValidCipherSuites`); it ignores others, with a warning."""
 
 
 class ServerPort(Kind):
-    """A port of the gateway; the local mesh has plain HTTP at its edge only."""
+    """A port of the gateway."""
 
     number: Port
     name: str
-    protocol: Literal["HTTP"]
+    protocol: Protocol
+
+
+class ServerTls(Kind):
+    """How the gateway speaks TLS at a port (ServerTLSSettings); certificates come from Secrets by name."""
+
+    https_redirect: bool = False
+    mode: Literal["PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL"] = "PASSTHROUGH"
+    credential_name: str = ""
+    credential_names: Annotated[tuple[str, ...], Meta(min_length=1, max_length=2)] = ()
+    ca_cert_credential_name: str = ""
+    subject_alt_names: tuple[str, ...] = ()
+    verify_certificate_spki: tuple[str, ...] = ()
+    verify_certificate_hash: tuple[str, ...] = ()
+    min_protocol_version: TlsVersion = "TLS_AUTO"
+    max_protocol_version: TlsVersion = "TLS_AUTO"
+    cipher_suites: tuple[str, ...] = ()
 
 
 class Server(Kind):
@@ -26,6 +53,8 @@ class Server(Kind):
     port: ServerPort
     hosts: tuple[str, ...]
     name: str = ""
+    bind: str = ""
+    tls: ServerTls | None = None
 
 
 class Gateway(Kind):
@@ -33,25 +62,3 @@ class Gateway(Kind):
 
     selector: Labels = field(default_factory=dict)
     servers: tuple[Server, ...] = ()
-
-
-_NAMESPACE = re.compile(r"(?:[*.]|[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)")
-
-
-def problems(spec: Gateway) -> Iterator[Problem]:
-    """What Istio's webhook holds against `spec`."""
-    if not spec.servers:
-        yield "servers", "a gateway must have at least one server"
-    if twice := repeated([server.port.name for server in spec.servers]):
-        yield "servers", f"port names in servers must be unique, and {twice!r} stands there twice"
-    for index, server in enumerate(spec.servers):
-        if not server.port.name:
-            yield f"servers[{index}].port.name", "must not be empty"
-        if not server.hosts:
-            yield f"servers[{index}].hosts", "a server must have at least one host"
-        for place, host in enumerate(server.hosts):
-            field = f"servers[{index}].hosts[{place}]"
-            namespace, slash, name = host.rpartition("/")
-            if slash and not _NAMESPACE.fullmatch(namespace):
-                yield field, f"{namespace!r} is no namespace"
-            yield from host_problems(field, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -14,6 +13,7 @@ Problem = tuple[str, str]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Unsigned = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Unsigned64 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 WholePercent = Annotated[int, Meta(ge=0, le=100)]
 Labels = dict[str, str]
@@ -23,16 +23,6 @@ _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _TERM = re.compile(_NUMBER + r"(ns|us|µs|ms|s|m|h)", re.ASCII)
 _DURATION = re.compile(f"(?:{_TERM.pattern})+", re.ASCII)
 _PROTO_DURATION = re.compile(r"\d+(?:\.\d{1,9})?s", re.ASCII)
-_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_HOST = re.compile(
-    r"(?:\*|(?:\*\.)?[a-zA-Z0-9](?:[-a-zA-Z0-9_]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[-a-zA-Z0-9_]*[a-zA-Z0-9])?)*)"
-)
-
-
-# Look-around, atomic groups, conditions, Python's own flags and comments, back references, possessive quantifiers,
-# and counts of more than 1,000.
-_NOT_RE2 = re.compile(r"\(\?(?:[=!>(#aLux]|<[=!]|P=)|\\[1-9Z]|[*+?}]\+|\{(?:\d+,)?\d{4,}")
-
 # The longest duration of Go, in seconds: what istiod could pass on.
 _LONGEST = 2**63 / 1e9
 
@@ -46,15 +36,31 @@ class Duration(float):
     @classmethod
     def read(cls, text: Any) -> Duration:
         """The duration that `text` says; raises ValueError, with an example, for anything else."""
-        if not isinstance(text, str) or not _DURATION.fullmatch(text):
-            raise ValueError(f'{text!r} is no duration; write it like "1.5s" or "250ms"')
-        value = sum(float(number) * _UNITS[unit] for number, unit in _TERM.findall(text))
-        milliseconds = round(value * 1e3, 6)
-        if milliseconds < 1 or milliseconds != int(milliseconds):
+        value = _seconds(text)
+        if value < 1e-3:
             raise ValueError(f"{text!r} is too short or too fine; use whole milliseconds, at least 1ms")
-        if value > _LONGEST:
-            raise ValueError(f"{text!r} is longer than any duration can be (292 years)")
         return cls(value)
+
+
+class DurationOrZero(float):
+    """Seconds, as `Duration`, and 0 too, which switches the thing off."""
+
+    @classmethod
+    def read(cls, text: Any) -> DurationOrZero:
+        """The duration that `text` says; raises ValueError, with an example, for anything else."""
+        return cls(0.0 if text == "0" else _seconds(text))
+
+
+def _seconds(text: Any) -> float:
+    if not isinstance(text, str) or not _DURATION.fullmatch(text):
+        raise ValueError(f'{text!r} is no duration; write it like "1.5s" or "250ms"')
+    value = sum(float(number) * _UNITS[unit] for number, unit in _TERM.findall(text))
+    milliseconds = round(value * 1e3, 6)
+    if milliseconds != int(milliseconds):
+        raise ValueError(f"{text!r} is too short or too fine; use whole milliseconds, at least 1ms")
+    if value > _LONGEST:
+        raise ValueError(f"{text!r} is longer than any duration can be (292 years)")
+    return value
 
 
 class ProtoDuration(float):
@@ -72,48 +78,46 @@ class ProtoDuration(float):
         return cls(text[:-1])
 
 
+class Protocol(str):
+    """The protocol of a port in Istio's own spelling (`pkg/config/protocol/instance.go`), whatever its case was.
+
+    One of "HTTP", "HTTP2", "GRPC", "GRPC-Web", "HTTPS", "TLS", "TCP" and "" (not said). Redis and MySQL are "TCP",
+    which is what istiod makes of them unless told otherwise.
+    """
+
+    @classmethod
+    def read(cls, text: Any) -> Protocol:
+        """The protocol that `text` names; raises ValueError, with those there are, for any other."""
+        if not isinstance(text, str) or text.lower() not in _PROTOCOLS:
+            names = ", ".join(dict.fromkeys(name for name in _PROTOCOLS.values() if name))
+            raise ValueError(f"{text!r} is no protocol the local mesh emulates; it has {names}")
+        return cls(_PROTOCOLS[text.lower()])
+
+    @property
+    def http(self) -> bool:
+        """Whether requests are told apart in it."""
+        return self in ("HTTP", "HTTP2", "GRPC", "GRPC-Web")
+
+    @property
+    def http2(self) -> bool:
+        """Whether it is spoken over HTTP/2."""
+        return self in ("HTTP2", "GRPC", "GRPC-Web")
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection begins with a TLS handshake of the program's own."""
+        return self in ("HTTPS", "TLS")
+
+
+_PROTOCOLS = {
+    **{name.lower(): name for name in ("HTTP", "HTTP2", "GRPC", "GRPC-Web", "HTTPS", "TLS", "TCP", "")},
+    "redis": "TCP",
+    "mysql": "TCP",
+}
+
+
 def decode(kind: type, value: Any) -> Any:
     """For msgspec: the value of a type that JSON does not know."""
-    if issubclass(kind, (Duration, ProtoDuration)):
+    if issubclass(kind, (Duration, DurationOrZero, ProtoDuration, Protocol)):
         return kind.read(value)
     raise NotImplementedError(kind)
-
-
-def label_problems(field: str, name: str) -> Iterator[Problem]:
-    """What keeps `name` from being a DNS label (lower case letters, digits and dashes, at most 63)."""
-    if not _LABEL.fullmatch(name):
-        yield field, f"{name!r} is no DNS label (lower case letters, digits, dashes, at most 63 characters)"
-
-
-def host_problems(field: str, host: str, *, wildcard: bool = True) -> Iterator[Problem]:
-    """What keeps `host` from being a DNS name; `wildcard` allows "*" and a leading "*."."""
-    if not _HOST.fullmatch(host) or len(host) > 255:
-        yield field, f'{host!r} is no host name; a wildcard is "*" or a first label "*."'
-    elif "*" in host and not wildcard:
-        yield field, f"{host!r} must name one host, not a wildcard"
-
-
-def regex_problems(field: str, regex: str) -> Iterator[Problem]:
-    """RE2 is stricter than Python; what only Python knows would make Envoy reject the whole configuration."""
-    try:
-        re.compile(regex)
-    except re.error as error:
-        yield field, f"{regex!r} is no regular expression: {error}"
-        return
-    if not regex:
-        yield field, "must not be empty"
-    if _NOT_RE2.search(regex):
-        yield (
-            field,
-            f"{regex!r} uses what Envoy's RE2 does not have (look-around, back references and the like)",
-        )
-
-
-def repeated(items: Sequence[str]) -> str | None:
-    """The first item that stands twice in `items`."""
-    seen: set[str] = set()
-    for item in items:
-        if item in seen:
-            return item
-        seen.add(item)
-    return None

@@ -1,26 +1,13 @@
-"""VirtualService: HTTP routes with matches, weights, retries, timeouts and faults."""
+"""VirtualService: HTTP, TLS and TCP routes."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from harness.localmesh.kinds.istio.values import (
-    Count,
-    Duration,
-    Labels,
-    Percent,
-    Port,
-    Problem,
-    host_problems,
-    label_problems,
-    regex_problems,
-    repeated,
-)
+from harness.localmesh.kinds.istio.values import Count, Duration, Labels, Percent, Port, WholePercent
 from harness.localmesh.kinds.parse import Kind
 
 MESH = "mesh"
@@ -36,20 +23,22 @@ class StringMatch(Kind):
 
 
 class Match(Kind):
-    """One alternative of a route: all its fields must fit."""
+    """One alternative of an HTTP route: all its fields must fit (Istio's HTTPMatchRequest)."""
 
     name: str = ""
     uri: StringMatch | None = None
     ignore_uri_case: bool = False
+    scheme: StringMatch | None = None
+    method: StringMatch | None = None
+    authority: StringMatch | None = None
     headers: dict[str, StringMatch] = field(default_factory=dict)
     without_headers: dict[str, StringMatch] = field(default_factory=dict)
     query_params: dict[str, StringMatch] = field(default_factory=dict)
-    method: StringMatch | None = None
-    authority: StringMatch | None = None
     port: Port | None = None
     gateways: tuple[str, ...] = ()
     source_labels: Labels = field(default_factory=dict)
     source_namespace: str = ""
+    stat_prefix: str = ""
 
 
 class PortSelector(Kind):
@@ -82,7 +71,7 @@ class Headers(Kind):
 
 
 class WeightedDestination(Kind):
-    """A destination and its share; weights are relative to their sum."""
+    """A destination and its share; weights are relative to their sum (Istio's HTTPRouteDestination)."""
 
     destination: Destination
     weight: Count = 0
@@ -107,16 +96,21 @@ class Percentage(Kind):
 
 
 class Delay(Kind):
-    """A fixed delay; without a percentage it never strikes."""
+    """A fixed delay; without `percentage`, `percent` (the older field, whole numbers) says how often it strikes."""
 
     fixed_delay: Duration
     percentage: Percentage | None = None
+    percent: WholePercent = 0
 
 
 class Abort(Kind):
-    """An answer made by the proxy; without a percentage it is never made."""
+    """An answer made by the proxy: one of `http_status` and `grpc_status` (a name like "UNAVAILABLE").
 
-    http_status: Annotated[int, Meta(ge=200, le=599)]
+    With neither, istiod makes no abort (`TranslateFault`).
+    """
+
+    http_status: Annotated[int, Meta(ge=200, le=599)] | None = None
+    grpc_status: str | None = None
     percentage: Percentage | None = None
 
 
@@ -130,7 +124,7 @@ class Fault(Kind):
 class RegexRewrite(Kind):
     """A substitution in the path."""
 
-    match: str
+    match: str = ""
     rewrite: str = ""
 
 
@@ -143,19 +137,21 @@ class Rewrite(Kind):
 
 
 class Redirect(Kind):
-    """An answer that sends the client elsewhere."""
+    """An answer that sends the client elsewhere; one of `port` and `derive_port`, or neither."""
 
     uri: str = ""
     authority: str = ""
     scheme: Literal["", "http", "https"] = ""
     port: Port | None = None
+    derive_port: Literal["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] | None = None
     redirect_code: Literal[301, 302, 303, 307, 308] = 301
 
 
 class Body(Kind):
-    """The text of a direct response."""
+    """The body of a direct response, one of a text and bytes (base64 in the manifest)."""
 
-    string: str = ""
+    string: str | None = None
+    bytes: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]*={0,2}$")] | None = None
 
 
 class DirectResponse(Kind):
@@ -165,161 +161,116 @@ class DirectResponse(Kind):
     body: Body | None = None
 
 
+class MirrorPolicy(Kind):
+    """A destination that gets copies; without a percentage, of every request."""
+
+    destination: Destination
+    percentage: Percentage | None = None
+
+
+class CorsPolicy(Kind):
+    """Cross-origin rules; `allow_origin` is the older list of exact origins, read when `allow_origins` is empty."""
+
+    allow_origins: tuple[StringMatch, ...] = ()
+    allow_origin: tuple[str, ...] = ()
+    allow_methods: tuple[str, ...] = ()
+    allow_headers: tuple[str, ...] = ()
+    expose_headers: tuple[str, ...] = ()
+    max_age: Duration | None = None
+    allow_credentials: bool | None = None
+    unmatched_preflights: Literal["UNSPECIFIED", "FORWARD", "IGNORE"] = "UNSPECIFIED"
+
+
+class Delegate(Kind):
+    """The VirtualService whose routes stand in this one's place; no namespace means the root's own."""
+
+    name: str = ""
+    namespace: str = ""
+
+
 class HttpRoute(Kind):
-    """One rule of a VirtualService; without `match` it takes every request."""
+    """One rule of a VirtualService; without `match` it takes every request.
+
+    The share of mirrored requests is `mirror_percentage`, else `mirror_percent` or `mirror_percent_old` (two
+    spellings of one older field), else 100.
+    """
 
     name: str = ""
     match: tuple[Match, ...] = ()
     route: tuple[WeightedDestination, ...] = ()
     redirect: Redirect | None = None
     direct_response: DirectResponse | None = None
+    delegate: Delegate | None = None
     rewrite: Rewrite | None = None
     timeout: Duration | None = None
     retries: Retries | None = None
     fault: Fault | None = None
+    mirror: Destination | None = None
+    mirrors: tuple[MirrorPolicy, ...] = ()
+    mirror_percentage: Percentage | None = None
+    mirror_percent: WholePercent | None = None
+    mirror_percent_old: WholePercent | None = field(default=None, name="mirror_percent")
+    cors_policy: CorsPolicy | None = None
     headers: Headers = Headers()
 
 
+class L4Match(Kind):
+    """One alternative of a TCP route: all its fields must fit (Istio's L4MatchAttributes)."""
+
+    destination_subnets: tuple[str, ...] = ()
+    port: Port | None = None
+    source_labels: Labels = field(default_factory=dict)
+    gateways: tuple[str, ...] = ()
+    source_namespace: str = ""
+
+
+class TlsMatch(Kind):
+    """One alternative of a TLS route; one of `sni_hosts` must be the name the client asks for."""
+
+    sni_hosts: tuple[str, ...]
+    destination_subnets: tuple[str, ...] = ()
+    port: Port | None = None
+    source_labels: Labels = field(default_factory=dict)
+    gateways: tuple[str, ...] = ()
+    source_namespace: str = ""
+
+
+class RouteDestination(Kind):
+    """A destination of connections and its share."""
+
+    destination: Destination
+    weight: Count = 0
+
+
+class TcpRoute(Kind):
+    """Where connections go; without `match`, all of them."""
+
+    match: tuple[L4Match, ...] = ()
+    route: tuple[RouteDestination, ...] = ()
+
+
+class TlsRoute(Kind):
+    """Where TLS connections go, by the name they ask for, still encrypted."""
+
+    match: tuple[TlsMatch, ...]
+    route: tuple[RouteDestination, ...] = ()
+
+
 class VirtualService(Kind):
-    """The spec of a VirtualService."""
+    """The spec of a VirtualService.
+
+    No `hosts` make it a delegate; no `gateways` mean `MESH`; `export_to` holds namespaces, "." (its own) or "*" (all,
+    as when it is empty).
+    """
 
     hosts: tuple[str, ...] = ()
-    gateways: tuple[str, ...] = (MESH,)
+    gateways: tuple[str, ...] = ()
     http: tuple[HttpRoute, ...] = ()
-
-
-# The words of istio/istio pkg/config/validation/validation.go, supportedRetryOnPolicies.
-_RETRY_ON = frozenset(
-    {
-        *("5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx"),
-        *("refused-stream", "retriable-status-codes", "retriable-headers", "envoy-ratelimited"),
-        *("http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal", "resource-exhausted"),
-        "unavailable",
-    }
-)
-_FORMAT = re.compile(r"%%|%[A-Z0-9_]+(?:\([^)]*\))?(?::\d+)?%")
-_GATEWAY = re.compile(r"(?:[a-z0-9][-a-z0-9]*/)?[a-z0-9][-a-z0-9.]*")
+    tls: tuple[TlsRoute, ...] = ()
+    tcp: tuple[TcpRoute, ...] = ()
+    export_to: tuple[str, ...] = ()
 
 
 def status_known(word: str) -> bool:
     """Whether `word` is the number of an HTTP status that has a name."""
-    return word.isdecimal() and int(word) in set(HTTPStatus)
-
-
-def problems(spec: VirtualService) -> Iterator[Problem]:
-    """What Istio's webhook holds against `spec`."""
-    if not spec.hosts:
-        yield "hosts", "a virtual service must have at least one host"
-    if twice := repeated([host.lower() for host in spec.hosts]):
-        yield "hosts", f"{twice!r} stands there twice"
-    in_mesh = MESH in spec.gateways or not spec.gateways
-    for index, host in enumerate(spec.hosts):
-        yield from host_problems(f"hosts[{index}]", host)
-        if host == "*" and in_mesh:
-            yield (
-                f"hosts[{index}]",
-                'the host "*" is allowed at gateways only; name the gateways or the hosts',
-            )
-    for index, name in enumerate(spec.gateways):
-        if not _GATEWAY.fullmatch(name):
-            yield f"gateways[{index}]", f'{name!r} is no gateway; write "name", "namespace/name" or "mesh"'
-    if not spec.http:
-        yield (
-            "http",
-            "a virtual service must have at least one HTTP route (the local mesh has no tcp and tls routes)",
-        )
-    for index, route in enumerate(spec.http):
-        for path, why in _route_problems(route):
-            yield f"http[{index}].{path}", why
-
-
-def _route_problems(route: HttpRoute) -> Iterator[Problem]:
-    actions = [bool(route.route), route.redirect is not None, route.direct_response is not None]
-    if sum(actions) != 1:
-        yield "route", "a route needs exactly one of route, redirect and directResponse"
-    for name in ("fault", "rewrite", "retries", "timeout"):
-        if not route.route and getattr(route, name) is not None:
-            yield name, "it has no effect on a redirect or a direct response; remove it"
-    for index, match in enumerate(route.match):
-        for path, why in _match_problems(match):
-            yield f"match[{index}].{path}", why
-    for index, weighted in enumerate(route.route):
-        for path, why in _destination_problems(weighted.destination):
-            yield f"route[{index}].destination.{path}", why
-    if len(route.route) > 1 and not sum(weighted.weight for weighted in route.route):
-        yield "route", "the weights of the destinations add up to 0"
-    yield from _header_problems("headers", route.headers)
-    for index, weighted in enumerate(route.route):
-        yield from _header_problems(f"route[{index}].headers", weighted.headers)
-    if route.retries is not None:
-        yield from _retry_problems(route.retries)
-    if route.fault is not None and route.fault.delay is None and route.fault.abort is None:
-        yield "fault", "a fault needs a delay or an abort"
-    yield from _rewrite_problems(route)
-
-
-def _match_problems(match: Match) -> Iterator[Problem]:
-    places = [("uri", match.uri), ("method", match.method), ("authority", match.authority)]
-    for name in ("headers", "without_headers", "query_params"):
-        field = {"without_headers": "withoutHeaders", "query_params": "queryParams"}.get(name, name)
-        for key, string in getattr(match, name).items():
-            places.append((f"{field}[{key}]", string))
-            if not key:
-                yield field, "a name must not be empty"
-    for place, string in places:
-        if string is None:
-            continue
-        given = [value for value in (string.exact, string.prefix, string.regex) if value is not None]
-        if len(given) > 1:
-            yield place, "only one of exact, prefix and regex can be given"
-        if not given and "[" not in place:
-            yield place, "one of exact, prefix and regex must be given"
-        if string.prefix == "":
-            yield f"{place}.prefix", "must not be empty"
-        if string.regex is not None:
-            yield from regex_problems(f"{place}.regex", string.regex)
-
-
-def _destination_problems(destination: Destination) -> Iterator[Problem]:
-    yield from host_problems("host", destination.host, wildcard=False)
-    if destination.subset:
-        yield from label_problems("subset", destination.subset)
-
-
-def _header_problems(field: str, headers: Headers) -> Iterator[Problem]:
-    """A lone "%" begins a command of Envoy's; one that does not end makes it refuse the configuration."""
-    for side in ("request", "response"):
-        operations = getattr(headers, side)
-        for action in ("set", "add"):
-            for name, value in getattr(operations, action).items():
-                if "%" in _FORMAT.sub("", value):
-                    yield (
-                        f"{field}.{side}.{action}[{name}]",
-                        f'{value!r} has a lone "%"; write "%%" for the sign',
-                    )
-
-
-def _retry_problems(retries: Retries) -> Iterator[Problem]:
-    idle = (
-        retries.per_try_timeout is None and not retries.retry_on and retries.retry_remote_localities is None
-    )
-    if retries.attempts == 0 and not idle:
-        yield "retries.attempts", "http retry policy configured when attempts are set to 0 (disabled)"
-    words = retries.retry_on.split(",") if retries.retry_on else []
-    for word in words:
-        if word not in _RETRY_ON and not status_known(word):
-            yield "retries.retryOn", f"{word!r} is not a valid retryOn policy"
-
-
-def _rewrite_problems(route: HttpRoute) -> Iterator[Problem]:
-    if (rewrite := route.rewrite) is not None:
-        if rewrite.uri and rewrite.uri_regex_rewrite:
-            yield "rewrite", "only one of uri and uriRegexRewrite can be given"
-        if not (rewrite.uri or rewrite.authority or rewrite.uri_regex_rewrite):
-            yield "rewrite", "one of uri, uriRegexRewrite and authority must be given"
-        if rewrite.uri_regex_rewrite:
-            yield from regex_problems("rewrite.uriRegexRewrite.match", rewrite.uri_regex_rewrite.match)
-    if (redirect := route.redirect) is not None and not (
-        redirect.uri or redirect.authority or redirect.scheme or redirect.port
-    ):
-        yield "redirect", "one of uri, authority, scheme and port must be given"
+    return word.isascii() and word.isdecimal() and int(word) in set(HTTPStatus)

@@ -1,0 +1,45 @@
+"""The differences from istiod that are meant, each with its reason; everything else is a failure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tests.conformance.compare import Difference
+
+
+@dataclass(frozen=True)
+class Known:
+    """A difference that is meant: `path` is a pattern for the whole path of a field."""
+
+    path: re.Pattern[str]
+    reason: str
+
+
+KNOWN: tuple[Known, ...] = (
+    Known(
+        re.compile(r"routes/.*\.route\.max_grpc_timeout"),
+        "deprecated: Envoy warns of it, and it says no more than that there is no limit",
+    ),
+    Known(
+        re.compile(r"(listeners|inbound)/.*\.typed_config\.(tracing|request_id_extension)"),
+        "tracing, which nobody asks for: without a provider neither does anything",
+    ),
+    Known(
+        re.compile(r"(listeners|inbound)/.*\.typed_config\.(upstream_connect_mode|max_early_data_bytes)"),
+        "a connection under mTLS reaches the program after the handshake, so that its metrics know the caller",
+    ),
+    Known(
+        re.compile(r"listeners/http_proxy\..*\.typed_config\.stat_prefix"),
+        "istiod's explicit proxy listens on 127.0.0.1, ours on the pod's address",
+    ),
+    Known(
+        re.compile(r"listeners/http_proxy\..*\.http_filters\[envoy\.filters\.http\.dynamic_forward_proxy\]"),
+        "hosts of no Service are looked up by the explicit proxy, as there is no original destination",
+    ),
+)
+
+
+def reason(difference: Difference) -> str | None:
+    """Why `difference` is known, or None when it is not."""
+    return next((known.reason for known in KNOWN if known.path.fullmatch(difference.path)), None)

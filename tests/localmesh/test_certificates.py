@@ -1,0 +1,155 @@
+"""Workload certificates: when they are renewed, and how one root takes over from another."""
+
+import base64
+import random
+import time
+
+import pytest
+from cryptography import x509
+
+from harness.localmesh.api.resources import CONFIG_MAPS, EVENTS, NAMESPACES, SECRETS
+from harness.localmesh.ca import Authority
+from harness.localmesh.certificates import ROOT_CONFIG_MAP, ROOT_SECRET, Certificates
+from harness.localmesh.store import Store
+
+WEB = "spiffe://cluster.local/ns/default/sa/web"
+
+
+@pytest.fixture
+def store():
+    """A store with three namespaces."""
+    made = Store()
+    for name in ("default", "istio-system", "kube-system"):
+        made.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return made
+
+
+@pytest.fixture
+def certificates(store):
+    """Certificates that live for an hour, their root in its Secret."""
+    made = Certificates(store, 3600.0, random.Random(1))
+    made.reconcile(settled)
+    return made
+
+
+def settled():
+    """Every Envoy has confirmed what it was given."""
+    return ()
+
+
+def waiting():
+    """An Envoy has not."""
+    return ("web",)
+
+
+def signer(secrets):
+    """The root that has signed the certificate, and those that are trusted, as PEM."""
+    chain = secrets["default"]["tls_certificate"]["certificate_chain"]["inline_string"]
+    trusted = secrets["ROOTCA"]["validation_context"]["trusted_ca"]["inline_string"]
+    leaf, root = x509.load_pem_x509_certificates(chain.encode())
+    leaf.verify_directly_issued_by(root)
+    return root, x509.load_pem_x509_certificates(trusted.encode())
+
+
+def put_root(store, authority):
+    """Replaces the root as a user would."""
+    data = {"ca-cert.pem": authority.root_pem, "ca-key.pem": authority.key_pem}
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    store.update(SECRETS, "istio-system", ROOT_SECRET, lambda old: {**old, "data": encoded})
+
+
+def test_a_certificate_stays_until_half_of_its_life(store):
+    """Then another one takes its place, in good time before the end."""
+    certificates = Certificates(store, 0.4, random.Random(1))
+    certificates.reconcile(settled)
+    first = certificates.secrets("a", WEB)
+    assert certificates.secrets("a", WEB) is first
+    assert 0.15 < certificates.patience() <= 0.21
+    deadline = time.monotonic() + 5
+    while certificates.secrets("a", WEB) is first:
+        assert time.monotonic() < deadline
+    assert certificates.secrets("a", WEB)["default"] != first["default"]
+
+
+def test_renewals_of_many_do_not_coincide(store):
+    """Each is moved by up to a hundredth of the life, as in Istio."""
+    certificates = Certificates(store, 1000.0, random.Random(1))
+    certificates.reconcile(settled)
+    times = []
+    for number in range(20):
+        certificates.secrets(f"{number}", WEB)
+        times.append(certificates._leases[f"{number}"].renew_at - time.time())
+    assert max(times) - min(times) > 5
+    assert all(489 < moment < 511 for moment in times)
+
+
+def test_every_namespace_is_told_the_root_but_those_of_kubernetes(store, certificates):
+    """A ConfigMap that is changed or deleted comes back."""
+    found = {item["metadata"]["namespace"]: item["data"] for item in store.list(CONFIG_MAPS)}
+    assert found == {key: {"root-cert.pem": certificates.roots} for key in ("default", "istio-system")}
+    store.update(CONFIG_MAPS, "default", ROOT_CONFIG_MAP, lambda old: {**old, "data": {}})
+    store.delete(CONFIG_MAPS, "istio-system", ROOT_CONFIG_MAP)
+    certificates.reconcile(settled)
+    assert [item["data"] for item in store.list(CONFIG_MAPS)] == [{"root-cert.pem": certificates.roots}] * 2
+
+
+def test_a_new_root_is_trusted_before_it_signs_and_the_old_one_after_it_has_signed(store, certificates):
+    """At no step is there a certificate that somebody may not trust yet, or any more."""
+    old, _ = signer(certificates.secrets("a", WEB))
+    new = Authority()
+    put_root(store, new)
+    certificates.reconcile(waiting)
+    assert signer(certificates.secrets("a", WEB)) == (old, [old, new.root])
+    certificates.reconcile(waiting)
+    assert signer(certificates.secrets("a", WEB)) == (old, [old, new.root])
+    certificates.reconcile(settled)
+    issuer, trusted = signer(certificates.secrets("a", WEB))
+    assert issuer == new.root
+    assert set(trusted) == {old, new.root}
+    certificates.reconcile(waiting)
+    assert set(signer(certificates.secrets("a", WEB))[1]) == {old, new.root}
+    certificates.reconcile(settled)
+    assert signer(certificates.secrets("a", WEB)) == (new.root, [new.root])
+
+
+def test_a_deleted_root_is_replaced_by_a_new_one(store, certificates):
+    """As istiod makes its own when there is none."""
+    old, _ = signer(certificates.secrets("a", WEB))
+    store.delete(SECRETS, "istio-system", ROOT_SECRET)
+    for _ in range(4):
+        certificates.reconcile(settled)
+        certificates.secrets("a", WEB)
+    root, trusted = signer(certificates.secrets("a", WEB))
+    assert root != old
+    assert trusted == [root]
+    kept = base64.b64decode(store.get(SECRETS, "istio-system", ROOT_SECRET)["data"]["ca-cert.pem"])
+    assert x509.load_pem_x509_certificate(kept) == root
+
+
+def test_what_is_no_root_changes_nothing_and_is_told(store, certificates):
+    """A key that belongs to another certificate, or no certificate at all."""
+    old = signer(certificates.secrets("a", WEB))
+    mixed = Authority()
+    mixed.__dict__["_key"] = Authority().__dict__["_key"]
+    put_root(store, mixed)
+    certificates.reconcile(settled)
+    assert signer(certificates.secrets("a", WEB)) == old
+    (event,) = store.list(EVENTS)
+    assert event["message"].endswith("the key is not that of the certificate")
+
+
+def test_while_frozen_nothing_is_issued_or_renewed(store):
+    """Who has a certificate keeps it, also beyond its end; who is new gets none."""
+    certificates = Certificates(store, 0.1, random.Random(1))
+    certificates.reconcile(settled)
+    first = certificates.secrets("a", WEB)
+    certificates.frozen = True
+    until = time.monotonic() + 0.15
+    while time.monotonic() < until:
+        certificates.reconcile(settled)
+        assert certificates.secrets("a", WEB) is first
+    assert certificates.secrets("b", WEB) == {}
+    assert certificates.patience() is None
+    certificates.frozen = False
+    assert certificates.secrets("a", WEB) is not first
+    assert certificates.secrets("b", WEB)
