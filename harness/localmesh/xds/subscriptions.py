@@ -118,8 +118,8 @@ class Subscriptions:
         subscription.confirmed = request.version_info
         if not request.version_info:
             # An Envoy that starts again, or makes a cluster anew, begins without a version; not over and over, nor
-            # right after it was sent one. A secret that it cannot use it refuses once only, and calls the same one a success
-            # when it is offered again.
+            # right after it was sent one. A secret that it cannot use it refuses once only, and calls the same one a
+            # success when it is offered again.
             often = kind == SECRETS or subscription.times >= _OFFERS
             return often and now < subscription.sent_at + _OFFER_AGAIN
         return subscription.sent not in ("", request.version_info)
