@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from harness import journal as log
 from harness.counts import Counts, interval, needed
 from harness.journal import Objective
-from harness.verdict import Judgement, Verdict, as_asked, assess, enough_requests, judge, merge
+from harness.proof import as_asked, enough_requests
+from harness.verdict import Judgement, Verdict, assess, judge, merge
 
 UP = Objective("up", 0.99, 528)
 HELD, INCONCLUSIVE, VIOLATED = Verdict.HELD, Verdict.INCONCLUSIVE, Verdict.VIOLATED
