@@ -94,7 +94,9 @@ def _replaced(seen: Sequence[journal.ReplacedSeen]) -> tuple[str, bool]:
     if last.requests < ENOUGH_REQUESTS:
         had = f"the target had {last.requests} requests before, {ENOUGH_REQUESTS} are needed"
         return f"{text}, but the load did not reach the target: {had}", False
-    return f"{text}, {last.requests:,} requests at the target before", set(last.gone) == set(last.asked)
+    return f"{text}, {last.requests:,} requests at the target before", bool(last.asked) and set(
+        last.gone
+    ) == set(last.asked)
 
 
 def _scaled(seen: Sequence[journal.ScaledSeen], *, breached: bool) -> tuple[str, bool]:

@@ -17,7 +17,8 @@ def resolve(cluster: Cluster, target: Target, *, run: str, seed: int, fault: Fau
     """
     needs = fault.needs if fault else Needs()
     others = tuple(
-        _scene(cluster, other, run=run, seed=seed, deployments=True, others=()) for other in needs.others
+        _scene(cluster, other, run=run, seed=seed, deployments=needs.deployments, others=())
+        for other in needs.others
     )
     return _scene(cluster, target, run=run, seed=seed, deployments=needs.deployments, others=others)
 

@@ -150,12 +150,12 @@ class Needs:
     """What a fault has to know besides the pods of its target.
 
     Attributes:
-        deployments: the Deployments behind them.
-        others: other workloads, with the Deployments behind their pods.
+        others: other workloads.
+        deployments: the Deployments behind all of these pods.
     """
 
-    deployments: bool = False
     others: tuple[Target, ...] = ()
+    deployments: bool = False
 
 
 @dataclass(frozen=True)

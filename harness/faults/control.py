@@ -35,7 +35,7 @@ class ControlPlaneOutage(Fault):
     @property
     def needs(self) -> Needs:
         """Istiod's pods and the Deployments behind them."""
-        return Needs(others=(Target(self.app, self.namespace),))
+        return Needs((Target(self.app, self.namespace),), deployments=True)
 
     @property
     def enters(self) -> tuple[str, ...]:
