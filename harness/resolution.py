@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.changes import Ref
 from harness.cluster import Cluster
 from harness.errors import HarnessError
@@ -20,7 +22,11 @@ def resolve(cluster: Cluster, target: Target, *, run: str, seed: int, fault: Fau
         _scene(cluster, other, run=run, seed=seed, deployments=needs.deployments, others=())
         for other in needs.others
     )
-    return _scene(cluster, target, run=run, seed=seed, deployments=needs.deployments, others=others)
+    scene = _scene(cluster, target, run=run, seed=seed, deployments=needs.deployments, others=others)
+    if not needs.routes:
+        return scene
+    routes = cluster.list("networking.istio.io/v1", "VirtualService")
+    return replace(scene, services=_services(cluster, scene), routes=routes)
 
 
 def _scene(
@@ -30,6 +36,16 @@ def _scene(
     pods = tuple(pod for pod in found if pod.ready and not pod.terminating)
     behind = _deployments(cluster, pods) if deployments else ()
     return Scene(target, pods, run, seed, behind, others)
+
+
+def _services(cluster: Cluster, scene: Scene) -> tuple[str, ...]:
+    """The Services whose selector every pod of the scene fulfils."""
+    names = []
+    for service in cluster.list("v1", "Service", scene.target.namespace):
+        selector = (service["spec"].get("selector") or {}).items()
+        if selector and all(selector <= pod.labels.items() for pod in scene.pods):
+            names.append(service["metadata"]["name"])
+    return tuple(names)
 
 
 def _deployments(cluster: Cluster, pods: tuple[Pod, ...]) -> tuple[Deployment, ...]:

@@ -152,10 +152,12 @@ class Needs:
     Attributes:
         others: other workloads.
         deployments: the Deployments behind all of these pods.
+        routes: the Services that select the pods of the target, and the VirtualServices of the whole mesh.
     """
 
     others: tuple[Target, ...] = ()
     deployments: bool = False
+    routes: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,8 @@ class Scene:
         seed: of every random choice.
         deployments: those behind the pods, if the fault needs to know them.
         others: the other workloads that the fault needs to know.
+        services: the names of the Services that select the pods, if the fault needs to know them.
+        routes: the VirtualServices of the mesh, if the fault needs to know them.
 
     Raises:
         HarnessError: there is no pod, or one that is not ready or is terminating.
@@ -180,6 +184,8 @@ class Scene:
     seed: int
     deployments: tuple[Deployment, ...] = ()
     others: tuple[Scene, ...] = ()
+    services: tuple[str, ...] = ()
+    routes: tuple[Manifest, ...] = field(default=(), hash=False)
 
     def __post_init__(self) -> None:
         if not self.pods:

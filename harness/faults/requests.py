@@ -1,31 +1,39 @@
 """Faults of requests: the callee's inbound listener answers in the program's place, or lets it wait. Pure.
 
-They act behind the caller's router, so the caller's retries, timeouts and ejection see them; the `fault` of a
-VirtualService acts before the router, where none of them does (Envoy: the fault filter precedes the router).
+There they act behind the caller's router, so the caller's retries, timeouts and ejection see them; the `fault` of a
+VirtualService acts before the router, where none of them does (Envoy: the fault filter
+precedes the router). It is had on request, `at="caller"`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from harness.changes import Change, Create
 from harness.errors import HarnessError
+from harness.faults.callers import host_of, on_route
 from harness.faults.evidence import Share
 from harness.faults.fault import Fault, counted, made, need_percent, need_sidecars
-from harness.scene import Pod, Scene
+from harness.scene import Needs, Pod, Scene
 
 _JITTER_STEPS = 4  # filters, each of which halves the grid: 16 delays of the same likelihood
 
 
 class _OnRequests(Fault):
-    """What both share: they are in every sidecar of the target and hit `percent` of its requests."""
+    """What both share: they hit `percent` of the requests to the target."""
 
     percent: float
+    at: Literal["callee", "caller"]
+
+    @property
+    def needs(self) -> Needs:
+        """At the caller, the routes to the target."""
+        return Needs(routes=self.at == "caller")
 
     def pods(self, scene: Scene) -> tuple[Pod, ...]:
-        """All: the filter is in every sidecar of the target."""
+        """All: at the callee the filter is in every sidecar of the target, at the caller on the way to all of them."""
         return scene.pods
 
     def harm(self, scene: Scene) -> float:
@@ -46,6 +54,8 @@ class Abort(_OnRequests):
         grpc_status: the gRPC status.
         headers: only requests that carry all of these headers with exactly these values.
         path: only requests whose path begins with it.
+        at: "callee", or "caller" for the `fault` of a VirtualService: of our own where none leads to the target, else
+            of the one that does, unless it carries retries or a timeout, which would never see the fault.
 
     Raises:
         HarnessError: `status` is not within 200-599 (Envoy's FaultAbort.http_status), not exactly one of the two is
@@ -57,6 +67,7 @@ class Abort(_OnRequests):
     grpc_status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     path: str = ""
+    at: Literal["callee", "caller"] = "callee"
 
     def __post_init__(self) -> None:
         if (self.status is None) == (self.grpc_status is None):
@@ -69,12 +80,20 @@ class Abort(_OnRequests):
             )
         need_percent("Abort", self.percent)
         _need_match("Abort", self.headers, self.path)
+        if self.at == "caller" and self.grpc_status is not None:
+            raise HarnessError(
+                "Abort with a gRPC status would answer 200 to others at the caller; choose the callee."
+            )
 
     def __str__(self) -> str:
-        return f"abort {self._word} {self.percent:g}%{_where(self.headers, self.path)}"
+        return f"abort {self._word} {self.percent:g}%{_where(self.headers, self.path, self.at)}"
 
     def changes(self, scene: Scene) -> tuple[Change, ...]:
-        """One EnvoyFilter beside the target; every pod of the scene needs a sidecar for it to bite."""
+        """One EnvoyFilter beside the target, whose pods need sidecars; at the caller a VirtualService or a Patch."""
+        if self.at == "caller":
+            abort = {"httpStatus": self.status, "percentage": {"value": self.percent}}
+            match = _route_match(self.headers, self.path)
+            return (on_route(self, scene, {"abort": abort}, match, ("abort", self._word)),)
         need_sidecars(self, scene)
         counted(scene)
         answer = (
@@ -86,8 +105,8 @@ class Abort(_OnRequests):
         return (_envoy_filter(scene, ("abort", self._word), filters),)
 
     def evidence(self, scene: Scene) -> Share:
-        """The callee's own count: Envoy flags what its fault filter answered with FI."""
-        every = counted(scene)
+        """The count of the side where it acts: Envoy flags what its fault filter answered with FI."""
+        every = _every(self, scene)
         if self.status is not None:
             code = {"response_code": str(self.status)}
         else:
@@ -117,6 +136,8 @@ class Delay(_OnRequests):
         jitter: how much more or less at most, in seconds.
         headers: only requests that carry all of these headers with exactly these values.
         path: only requests whose path begins with it.
+        at: "callee", or "caller" for the `fault` of a VirtualService: of our own where none leads to the target, else
+            of the one that does, unless it carries retries or a timeout, which would never see the fault.
 
     Raises:
         HarnessError: `seconds` is below 1 ms, `percent` not within 0-100, or `jitter` cannot be had.
@@ -127,12 +148,17 @@ class Delay(_OnRequests):
     jitter: float = 0.0
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     path: str = ""
+    at: Literal["callee", "caller"] = "callee"
 
     def __post_init__(self) -> None:
         if not 0.001 <= self.seconds <= 3600:
             raise HarnessError(f"Delay cannot last {self.seconds:g} s; choose from 0.001 to 3600 s.")
         need_percent("Delay", self.percent)
         _need_match("Delay", self.headers, self.path)
+        if self.at == "caller" and self.jitter:
+            raise HarnessError(
+                "Delay cannot vary at the caller: a route has one fixed delay; choose the callee."
+            )
         if not 0 <= self.jitter <= self.seconds - 0.001:
             raise HarnessError(
                 f"Delay cannot vary by {self.jitter:g} s around {self.seconds:g} s; a delay has to stay above 0 s."
@@ -146,10 +172,14 @@ class Delay(_OnRequests):
 
     def __str__(self) -> str:
         varying = f"±{self.jitter:g}" if self.jitter else ""
-        return f"delay {self.seconds:g}{varying}s {self.percent:g}%{_where(self.headers, self.path)}"
+        return f"delay {self.seconds:g}{varying}s {self.percent:g}%{_where(self.headers, self.path, self.at)}"
 
     def changes(self, scene: Scene) -> tuple[Change, ...]:
-        """One EnvoyFilter beside the target; every pod of the scene needs a sidecar for it to bite."""
+        """One EnvoyFilter beside the target, whose pods need sidecars; at the caller a VirtualService or a Patch."""
+        name = ("delay", f"{1000 * self.seconds:g}ms")
+        if self.at == "caller":
+            delay = {"fixedDelay": _duration(self.seconds), "percentage": {"value": self.percent}}
+            return (on_route(self, scene, {"delay": delay}, _route_match(self.headers, self.path), name),)
         need_sidecars(self, scene)
         counted(scene)
         match = _matching(self.headers, self.path)
@@ -157,7 +187,7 @@ class Delay(_OnRequests):
             _inbound_filter(
                 {
                     "delay": {
-                        "fixed_delay": f"{seconds:.9f}".rstrip("0") + "s",
+                        "fixed_delay": _duration(seconds),
                         "percentage": _fraction(share),
                     },
                     **match,
@@ -165,11 +195,11 @@ class Delay(_OnRequests):
             )
             for seconds, share in self._parts()
         ]
-        return (_envoy_filter(scene, ("delay", f"{1000 * self.seconds:g}ms"), filters),)
+        return (_envoy_filter(scene, name, filters),)
 
     def evidence(self, scene: Scene) -> Share:
-        """The callee's own count: Envoy flags what its fault filter delayed with DI, whatever became of it then."""
-        every = counted(scene)
+        """The count of the side where it acts: Envoy flags what it delayed with DI, whatever became of it then."""
+        every = _every(self, scene)
         return Share(every, every, self.percent, flags=("DI",), partial=bool(self.headers or self.path))
 
     def _parts(self) -> list[tuple[float, float]]:
@@ -190,8 +220,9 @@ def _need_match(word: str, headers: Mapping[str, str], path: str) -> None:
         raise HarnessError(f"{word} cannot match the path {path}; it has to begin with /.")
 
 
-def _where(headers: Mapping[str, str], path: str) -> str:
-    parts = [path, *(f"{name}={value}" for name, value in sorted(headers.items()))]
+def _where(headers: Mapping[str, str], path: str, at: str) -> str:
+    there = "at the caller" if at == "caller" else ""
+    parts = [path, *(f"{name}={value}" for name, value in sorted(headers.items())), there]
     return "".join(f" {part}" for part in parts if part)
 
 
@@ -205,6 +236,26 @@ def _matching(headers: Mapping[str, str], path: str, *, grpc: bool = False) -> d
     if path:
         made.append({"name": ":path", "string_match": {"prefix": path}})
     return {"headers": made} if made else {}
+
+
+def _route_match(headers: Mapping[str, str], path: str) -> dict[str, Any]:
+    """The same as an HTTPMatchRequest of a VirtualService."""
+    made = {name.lower(): {"exact": value} for name, value in sorted(headers.items())}
+    return {**({"headers": made} if made else {}), **({"uri": {"prefix": path}} if path else {})}
+
+
+def _every(fault: _OnRequests, scene: Scene) -> dict[str, str]:
+    """All requests to the target, as the side counts them where the fault acts.
+
+    What a fault answers at the caller never leaves it: its count knows the Service then, but no workload behind it.
+    """
+    if fault.at == "caller":
+        return {"reporter": "source", "destination_service": host_of(fault, scene)}
+    return counted(scene)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
 
 
 def _fraction(percent: float) -> dict[str, Any]:

@@ -71,7 +71,13 @@ def cluster(victim):
 
 
 @pytest.fixture
-def in_force(cluster, tmp_path):
+def ledger(tmp_path):
+    """A ledger of the test's own."""
+    return Ledger(tmp_path / "ledger")
+
+
+@pytest.fixture
+def in_force(cluster, ledger):
     """Puts a fault in force for as long as a block lasts; afterwards every spec is what it was, to the byte."""
 
     @contextlib.contextmanager
@@ -79,7 +85,6 @@ def in_force(cluster, tmp_path):
         eventually(lambda: len(_ready(cluster)) == 3)
         before = _specs(cluster)
         scene = resolve(cluster, CATALOG, run="bites", seed=1, fault=fault)
-        ledger = Ledger(tmp_path / "ledger")
         with inject(cluster, fault, scene, ledger=ledger, blast_radius=radius) as injection:
             yield injection
         assert _specs(cluster) == before
@@ -108,11 +113,11 @@ def ask(cluster):
     (frontend,) = cluster.pods("shop", {"app": "frontend"})
     with httpx.Client(proxy=f"http://{frontend.ip}:15001", trust_env=False, timeout=10) as caller:
 
-        def ask(times=1, path="/items", **headers):
+        def ask(times=1, path="/items", host="catalog", **headers):
             answers = []
             for _ in range(times):
                 began = time.monotonic()
-                answer = caller.get(f"http://catalog:8080{path}", headers=headers)
+                answer = caller.get(f"http://{host}:8080{path}", headers=headers)
                 answers.append((answer, time.monotonic() - began))
             return answers
 
@@ -182,6 +187,24 @@ def test_an_abort_with_a_grpc_status_answers_grpc_requests_only(in_force, ask, v
         assert _statuses(ask(5)) == {"": 5}
         assert eventually(lambda: _counted(victim, response_flags="FI", grpc_response_status="7"))
     eventually(lambda: "7" not in _statuses(ask(5, **grpc)))
+
+
+def test_a_fault_at_the_caller_is_put_on_a_route_of_our_own_where_there_is_none(cluster, ledger, ask, victim):
+    """The caller counts it; where the route carries the policies under test, it is refused."""
+    target = Target("recommendations", "shop")
+    fault = Abort(418, percent=100, at="caller")
+    scene = resolve(cluster, target, run="caller", seed=1, fault=fault)
+    before = _specs(cluster)
+    with inject(cluster, fault, scene, ledger=ledger, blast_radius=WIDE) as injection:
+        assert [change.ref.kind for change in injection.changes] == ["VirtualService"]
+        steadily(lambda: _codes(ask(host="recommendations", path="/today")) == {418: 1})
+        every = ",".join(f'{name}="{value}"' for name, value in fault.evidence(scene).selector_hit.items())
+        assert eventually(lambda: query(victim, f"istio_requests_total{{{every}}}"))
+    assert _specs(cluster) == before
+    eventually(lambda: _codes(ask(host="recommendations", path="/today")) == {200: 1})
+    scene = resolve(cluster, CATALOG, run="caller", seed=1, fault=fault)
+    with pytest.raises(HarnessError, match="carries retries and timeout, which would never see abort 418"):
+        fault.changes(scene)
 
 
 # pods
