@@ -85,8 +85,7 @@ class Injection:
         name: `<run>/<id>`: the owner of the objects it created.
         started: when the first change was about to be made, in seconds since the epoch.
         expires: until when the run claims it, in seconds since the epoch.
-        refused: the objects whose change the cluster did not let happen, with its reason: an eviction that a
-            PodDisruptionBudget forbids, or an object that is not admitted where the fault may be refused.
+        refused: the objects whose change the cluster did not let happen, with its reason.
     """
 
     def __init__(self, cluster: Cluster, entries: Entries, run: str, expires_in: float) -> None:
@@ -166,6 +165,12 @@ class Injection:
         if why := self._cluster.evict(change.ref, uid=uid):
             self._refuse(change, why)
 
+    def _need_eviction(self, changes: Sequence[Change]) -> None:
+        refs = [change.ref for change in changes if isinstance(change, Eviction)]
+        if refs and self.refused.keys() >= set(refs):
+            why = " ".join(f"{ref}: {self.refused[ref]}." for ref in refs)
+            raise HarnessError(f"No pod may be evicted, so nothing can be learnt: {why}")
+
     def _refuse(self, change: Change, why: str) -> None:
         """Takes back the record of a change that was not made."""
         self.refused[change.ref] = why
@@ -228,13 +233,9 @@ def inject(
     """
     seconds = blast_radius.seconds if expires_in is None else expires_in
     blast_radius.check(fault, scene)
+    changes, refusable = fault.changes(scene), fault.refusable
     return apply_changes(
-        cluster,
-        fault.changes(scene),
-        run=scene.run,
-        ledger=ledger,
-        expires_in=seconds,
-        refusable=fault.refusable,
+        cluster, changes, run=scene.run, ledger=ledger, expires_in=seconds, refusable=refusable
     )
 
 
@@ -275,20 +276,13 @@ def apply_changes(
         try:
             for change in changes:
                 (injection._make_or_note if refusable else injection._make)(change)
-            _need_eviction(injection, changes)
+            injection._need_eviction(changes)
         except BaseException as error:  # Ctrl-C, too, must not leave half a fault behind
             failed = injection.end().failed
             if failed and isinstance(error, HarnessError):
                 raise HarnessError(f"{error} {_leftover(failed)}") from error
             raise
     return injection
-
-
-def _need_eviction(injection: Injection, changes: Sequence[Change]) -> None:
-    evictions = [change.ref for change in changes if isinstance(change, Eviction)]
-    if evictions and all(ref in injection.refused for ref in evictions):
-        why = " ".join(f"{ref}: {injection.refused[ref]}." for ref in evictions)
-        raise HarnessError(f"No pod may be evicted, so nothing can be learnt: {why}")
 
 
 def heal(cluster: Cluster, ledger: Ledger) -> Healing:
