@@ -144,13 +144,14 @@ class Injection:
                 self._records[-1] = self._entries.created(self._records[-1], created["metadata"]["uid"])
             case Patch(ref):
                 self._cluster.patch(ref, lambda current: self._patched(change, current))
-            case Delete(ref, grace_seconds):
+            case Delete(ref) | Eviction(ref):
                 before = self._cluster.get(ref)
                 self._record(change, before)
-                uid = before["metadata"]["uid"] if before else None
-                self._cluster.delete(ref, grace_seconds, uid=uid)
-            case Eviction(ref):
-                self._evict(change, self._cluster.get(ref))
+                uid = before["metadata"]["uid"] if before else ""
+                if isinstance(change, Delete):
+                    self._cluster.delete(ref, change.grace_seconds, uid=uid)
+                elif why := self._cluster.evict(ref, uid=uid):
+                    self._refuse(change, why)
 
     def _make_or_note(self, change: Change) -> None:
         """Makes a change, or notes that the cluster does not admit it."""
@@ -158,12 +159,6 @@ class Injection:
             self._make(change)
         except RefusedError as error:
             self._refuse(change, str(error))
-
-    def _evict(self, change: Eviction, before: Manifest | None) -> None:
-        self._record(change, before)
-        uid = before["metadata"]["uid"] if before else ""
-        if why := self._cluster.evict(change.ref, uid=uid):
-            self._refuse(change, why)
 
     def _need_eviction(self, changes: Sequence[Change]) -> None:
         refs = [change.ref for change in changes if isinstance(change, Eviction)]

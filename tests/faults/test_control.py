@@ -134,3 +134,12 @@ def test_callers_that_cannot_be_told_from_others_are_refused(different, message)
     """Cutting off everybody was not asked for."""
     with pytest.raises(HarnessError, match=message):
         Disconnect(FRONTEND).changes(_with_frontend(**different))
+
+
+def test_a_protected_namespace_is_never_implied_by_the_target():
+    """Even where the target is in it, it has to be named."""
+    istiod = scene(pod(1, "istiod", namespace="istio-system"), target=ISTIOD)
+    here = scene(*istiod.pods, target=ISTIOD, others=(istiod,))
+    with pytest.raises(HarnessError, match="is protected; name the namespace in the blast radius"):
+        BlastRadius().check(ControlPlaneOutage(), here)
+    BlastRadius(namespaces=("istio-system",)).check(ControlPlaneOutage(), here)
