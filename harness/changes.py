@@ -21,6 +21,7 @@ __all__ = [
     "Create",
     "Delete",
     "Edit",
+    "Eviction",
     "Field",
     "LeftToController",
     "Manifest",
@@ -107,6 +108,13 @@ class Delete:
 
 
 @dataclass(frozen=True)
+class Eviction:
+    """Deletes a pod through the eviction API, which its PodDisruptionBudget may refuse."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True)
 class Uncreate:
     """Undoes a `Create`: deletes the object if it is still the one that was created.
 
@@ -131,7 +139,7 @@ class Restore:
 
 @dataclass(frozen=True)
 class Recreate:
-    """Undoes the `Delete` of an object that nobody else would bring back; `uid` is that of the deleted one."""
+    """Undoes the `Delete` or `Eviction` of an object that nobody else would bring back; it had the UID `uid`."""
 
     manifest: Manifest
     uid: str = ""
@@ -149,7 +157,7 @@ class LeftToController:
     ref: Ref
 
 
-Change = Create | Patch | Delete
+Change = Create | Patch | Delete | Eviction
 Undo = Uncreate | Restore | Recreate | LeftToController
 
 
@@ -239,6 +247,8 @@ def change_from_json(raw: dict[str, Any]) -> Change:
             return Patch(Ref(**ref), tuple(Edit(tuple(e["path"]), e.get("value", ABSENT)) for e in edits))
         case {"Delete": {"ref": ref, "grace_seconds": grace_seconds}}:
             return Delete(Ref(**ref), grace_seconds)
+        case {"Eviction": {"ref": ref}}:
+            return Eviction(Ref(**ref))
     raise ValueError(f"not a change: {raw}")
 
 

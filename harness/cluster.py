@@ -16,7 +16,7 @@ import tenacity
 from harness.changes import Manifest, Ref, owner_of, ref_of
 from harness.errors import HarnessError
 from harness.scene import Pod
-from harness.wire import PATIENCE, UnansweredError, Wire
+from harness.wire import PATIENCE, Answer, UnansweredError, Wire
 
 _CLOSED_BY_PEER = ("EOF", "connection reset by peer", "broken pipe")
 
@@ -152,6 +152,32 @@ class Cluster:
         self._wire.content(answer, f"delete {ref}")
         return True
 
+    def evict(self, ref: Ref, *, uid: str) -> str:
+        """Deletes a pod unless its PodDisruptionBudget does not allow that now; asks once.
+
+        Args:
+            ref: the pod.
+            uid: evict it only if it has this UID.
+
+        Returns:
+            Why a budget refused, in the server's words, which name it; "" when the pod is about to go.
+
+        Raises:
+            HarnessError: the eviction failed for another reason.
+        """
+        where = {"name": ref.name, "namespace": ref.namespace}
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": where}
+        body = {**eviction, "deleteOptions": {"preconditions": {"uid": uid}}}
+        answer = self._wire.call(
+            "POST", f"{self._path_of(ref)}/eviction", body=body, final=lambda answer: bool(_budget(answer))
+        )
+        if why := _budget(answer):
+            return why
+        if answer.again and answer.code in (404, 409):  # the try before, whose answer was lost, has done it
+            return ""
+        self._wire.content(answer, f"evict {ref}")
+        return ""
+
     def pods(self, namespace: str, selector: Mapping[str, str]) -> tuple[Pod, ...]:
         """The pods that carry the labels `selector`, sorted by name."""
         pods = (Pod.of(manifest) for manifest in self.list("v1", "Pod", namespace, selector))
@@ -240,6 +266,16 @@ class Cluster:
             raise HarnessError(
                 f"The cluster at {self.host} knows no kind {kind} in {api_version}; is Istio installed there?"
             ) from None
+
+
+def _budget(answer: Answer) -> str:
+    """What a PodDisruptionBudget says against an eviction (kubernetes `registry/core/pod/storage/eviction.go`)."""
+    if answer.code != 429:
+        return ""
+    causes = (answer.status().get("details") or {}).get("causes") or ()
+    said = [str(cause.get("message", "")) for cause in causes if cause.get("reason") == "DisruptionBudget"]
+    # one that is still being processed may allow it in a moment, and the server says after how many seconds
+    return "" if any("still being processed" in text for text in said) else "; ".join(said)
 
 
 def _root(api_version: str) -> str:

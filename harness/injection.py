@@ -21,6 +21,7 @@ from harness.changes import (
     Change,
     Create,
     Delete,
+    Eviction,
     LeftToController,
     Manifest,
     Patch,
@@ -36,9 +37,11 @@ from harness.changes import (
 )
 from harness.cluster import Cluster
 from harness.errors import HarnessError
-from harness.faults import BlastRadius, Fault, Scene, Target
+from harness.faults import BlastRadius, Fault, Scene
 from harness.ledger import Entries, Ledger, Record
 from harness.leftovers import EXPIRES, Leftovers, leftovers, stamp
+from harness.resolution import resolve
+from harness.wire import RefusedError
 
 __all__ = ["EXPIRES", "Healing", "Injection", "apply_changes", "heal", "inject", "resolve"]
 
@@ -82,12 +85,14 @@ class Injection:
         name: `<run>/<id>`: the owner of the objects it created.
         started: when the first change was about to be made, in seconds since the epoch.
         expires: until when the run claims it, in seconds since the epoch.
+        refused: the objects whose change the cluster did not let happen, with its reason.
     """
 
     def __init__(self, cluster: Cluster, entries: Entries, run: str, expires_in: float) -> None:
         self.name = f"{run}/{uuid4().hex[:8]}"
         self.started = time.time()
         self.expires = self.started + expires_in
+        self.refused: dict[Ref, str] = {}
         self._cluster = cluster
         self._entries = entries
         self._records: list[Record] = []
@@ -139,11 +144,33 @@ class Injection:
                 self._records[-1] = self._entries.created(self._records[-1], created["metadata"]["uid"])
             case Patch(ref):
                 self._cluster.patch(ref, lambda current: self._patched(change, current))
-            case Delete(ref, grace_seconds):
+            case Delete(ref) | Eviction(ref):
                 before = self._cluster.get(ref)
                 self._record(change, before)
-                uid = before["metadata"]["uid"] if before else None
-                self._cluster.delete(ref, grace_seconds, uid=uid)
+                uid = before["metadata"]["uid"] if before else ""
+                if isinstance(change, Delete):
+                    self._cluster.delete(ref, change.grace_seconds, uid=uid)
+                elif why := self._cluster.evict(ref, uid=uid):
+                    self._refuse(change, why)
+
+    def _make_or_note(self, change: Change) -> None:
+        """Makes a change, or notes that the cluster does not admit it."""
+        try:
+            self._make(change)
+        except RefusedError as error:
+            self._refuse(change, str(error))
+
+    def _need_eviction(self, changes: Sequence[Change]) -> None:
+        refs = [change.ref for change in changes if isinstance(change, Eviction)]
+        if refs and self.refused.keys() >= set(refs):
+            why = " ".join(f"{ref}: {self.refused[ref]}." for ref in refs)
+            raise HarnessError(f"No pod may be evicted, so nothing can be learnt: {why}")
+
+    def _refuse(self, change: Change, why: str) -> None:
+        """Takes back the record of a change that was not made."""
+        self.refused[change.ref] = why
+        if self._records and self._records[-1].change.ref == change.ref:
+            self._entries.reverted(self._records.pop())
 
     def _record(self, change: Change, before: Manifest | None) -> None:
         inverse = undo(change, before)
@@ -175,16 +202,6 @@ class Injection:
         return marked
 
 
-def resolve(cluster: Cluster, target: Target, *, run: str, seed: int) -> Scene:
-    """The ready pods of a target that are not about to end.
-
-    Raises:
-        HarnessError: there is none.
-    """
-    pods = cluster.pods(target.namespace, target.labels)
-    return Scene(target, tuple(pod for pod in pods if pod.ready and not pod.terminating), run, seed)
-
-
 def inject(
     cluster: Cluster,
     fault: Fault,
@@ -211,11 +228,20 @@ def inject(
     """
     seconds = blast_radius.seconds if expires_in is None else expires_in
     blast_radius.check(fault, scene)
-    return apply_changes(cluster, fault.changes(scene), run=scene.run, ledger=ledger, expires_in=seconds)
+    changes, refusable = fault.changes(scene), fault.refusable
+    return apply_changes(
+        cluster, changes, run=scene.run, ledger=ledger, expires_in=seconds, refusable=refusable
+    )
 
 
 def apply_changes(
-    cluster: Cluster, changes: Sequence[Change], *, run: str, ledger: Ledger, expires_in: float
+    cluster: Cluster,
+    changes: Sequence[Change],
+    *,
+    run: str,
+    ledger: Ledger,
+    expires_in: float,
+    refusable: bool = False,
 ) -> Injection:
     """Applies changes as `inject` does, without a fault and without a blast radius.
 
@@ -228,10 +254,11 @@ def apply_changes(
         run: the run that makes them.
         ledger: where the inverses are kept.
         expires_in: for how long the run claims them, in seconds.
+        refusable: a change that the cluster does not admit is noted in `Injection.refused` and is no failure.
 
     Raises:
-        HarnessError: another run is at work in this mesh, the ledger is damaged, or a change failed; those made
-            before are reverted.
+        HarnessError: another run is at work in this mesh, the ledger is damaged, a change failed, or no eviction was
+            allowed; those made before are reverted.
     """
     with ledger.turn(cluster.identity):
         if others := sorted(ledger.claims(cluster.identity)):
@@ -243,7 +270,8 @@ def apply_changes(
         injection = Injection(cluster, ledger.open(run, cluster.identity), run, expires_in)
         try:
             for change in changes:
-                injection._make(change)
+                (injection._make_or_note if refusable else injection._make)(change)
+            injection._need_eviction(changes)
         except BaseException as error:  # Ctrl-C, too, must not leave half a fault behind
             failed = injection.end().failed
             if failed and isinstance(error, HarnessError):

@@ -78,15 +78,17 @@ class PhaseEnded:
 
 @dataclass(frozen=True)
 class Resolved:
-    """The pods that the target stood for, and what will prove the fault: "share", "replaced" or "none".
+    """The pods that the target stood for, and what will prove the fault: "share", "replaced", "scaled" or "none".
 
-    For "share", `asked_percent` of the requests to the target have to carry the mark of the fault.
+    For "share", `asked_percent` of the requests to the target have to carry the mark of the fault; when it is aimed
+    at some of them only (`partial`), any of them, and not more.
     """
 
     at: float
     pods: tuple[str, ...]
     evidence: str
     asked_percent: float = 0.0
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,11 @@ class Weakened:
 
 @dataclass(frozen=True)
 class Injected:
-    """The fault was put in force by these changes."""
+    """The fault was put in force by these changes; `refused` are those that the cluster did not let happen, and why."""
 
     at: float
     changes: tuple[str, ...]
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,21 @@ class ReplacedSeen:
     before: int
     requests: int = 0
     settled: bool = False
+
+
+@dataclass(frozen=True)
+class ScaledSeen:
+    """Of the pods that the fault leaves `asked` of there are so many, `ready` of them ready, in a phase.
+
+    `requests` is how many requests the target was seen to have before; None when that tells nothing.
+    """
+
+    at: float
+    phase: str
+    asked: int
+    present: int
+    ready: int
+    requests: int | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +253,7 @@ Event = (
     | Injected
     | ShareSeen
     | ReplacedSeen
+    | ScaledSeen
     | Counted
     | Probed
     | LoadReported

@@ -23,6 +23,9 @@ class Pod:
         ip: its address, "" before it has one.
         ports: the TCP ports that its containers declare, without those of the sidecar.
         sidecar: whether a container or an init container (a native sidecar) is named istio-proxy.
+        node: the node that it is on, "" before it has one.
+        account: the service account under which it runs.
+        owner: the controller that would replace it, None for a pod of its own.
     """
 
     name: str
@@ -34,6 +37,9 @@ class Pod:
     ip: str
     ports: tuple[int, ...]
     sidecar: bool
+    node: str = ""
+    account: str = "default"
+    owner: Ref | None = None
 
     @property
     def ref(self) -> Ref:
@@ -61,7 +67,55 @@ class Pod:
                 if port.get("protocol", "TCP") == "TCP"
             ),
             sidecar=any(container["name"] == "istio-proxy" for container in containers),
+            node=spec.get("nodeName", ""),
+            account=spec.get("serviceAccountName", "default"),
+            owner=controller_of(manifest),
         )
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A Deployment behind pods.
+
+    Attributes:
+        name: its name.
+        namespace: where it is.
+        replicas: how many pods it is to have.
+        max_unavailable: how many of them its strategy lets be missing during a rollout.
+        uids: the UIDs of the pods of the scene that it is behind.
+    """
+
+    name: str
+    namespace: str
+    replicas: int
+    max_unavailable: int
+    uids: tuple[str, ...]
+
+    @property
+    def ref(self) -> Ref:
+        """Its name as an object of the cluster."""
+        return Ref("apps/v1", "Deployment", self.namespace, self.name)
+
+    @classmethod
+    def of(cls, manifest: Manifest, uids: tuple[str, ...]) -> Deployment:
+        """The Deployment that a manifest from the API describes; what it leaves out is as Kubernetes defaults it."""
+        meta, spec = manifest["metadata"], manifest["spec"]
+        replicas, strategy = spec.get("replicas", 1), spec.get("strategy") or {}
+        missing = (strategy.get("rollingUpdate") or {}).get("maxUnavailable", "25%")
+        if strategy.get("type") == "Recreate":
+            missing = replicas
+        if isinstance(missing, str):  # a percentage, rounded down
+            missing = int(missing.rstrip("%")) * replicas // 100
+        return cls(meta["name"], meta["namespace"], replicas, missing, uids)
+
+
+def controller_of(manifest: Manifest) -> Ref | None:
+    """The object that replaces the one in `manifest` when it is deleted, None when nobody does."""
+    meta = manifest["metadata"]
+    for owner in meta.get("ownerReferences") or ():
+        if owner.get("controller"):
+            return Ref(owner.get("apiVersion", ""), owner["kind"], meta.get("namespace", ""), owner["name"])
+    return None
 
 
 @dataclass(frozen=True)
@@ -92,6 +146,21 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a fault has to know besides the pods of its target.
+
+    Attributes:
+        others: other workloads.
+        deployments: the Deployments behind all of these pods.
+        routes: the Services that select the pods of the target, and the VirtualServices of the whole mesh.
+    """
+
+    others: tuple[Target, ...] = ()
+    deployments: bool = False
+    routes: bool = False
+
+
+@dataclass(frozen=True)
 class Scene:
     """What a target was resolved to.
 
@@ -100,6 +169,10 @@ class Scene:
         pods: ready pods, none of them terminating.
         run: the name of the run; it is part of the names of the objects that a fault creates.
         seed: of every random choice.
+        deployments: those behind the pods, if the fault needs to know them.
+        others: the other workloads that the fault needs to know.
+        services: the names of the Services that select the pods, if the fault needs to know them.
+        routes: the VirtualServices of the mesh, if the fault needs to know them.
 
     Raises:
         HarnessError: there is no pod, or one that is not ready or is terminating.
@@ -109,6 +182,10 @@ class Scene:
     pods: tuple[Pod, ...]
     run: str
     seed: int
+    deployments: tuple[Deployment, ...] = ()
+    others: tuple[Scene, ...] = ()
+    services: tuple[str, ...] = ()
+    routes: tuple[Manifest, ...] = field(default=(), hash=False)
 
     def __post_init__(self) -> None:
         if not self.pods:
@@ -122,3 +199,14 @@ class Scene:
                 raise HarnessError(
                     f"Pod {pod.namespace}/{pod.name} is not ready; resolve {self.target} again."
                 )
+
+    def other(self, target: Target) -> Scene:
+        """What another workload was resolved to.
+
+        Raises:
+            HarnessError: it was not resolved.
+        """
+        for scene in self.others:
+            if scene.target == target:
+                return scene
+        raise HarnessError(f"{target} was not resolved; resolve {self.target} for the fault that needs it.")

@@ -20,7 +20,6 @@ events were seen, and which share could still be bad unseen.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -29,13 +28,9 @@ from harness import counts as statistics
 from harness import journal
 from harness.counts import Counts
 from harness.journal import Event, Objective, select
+from harness.proof import evidence
 
 _FIRST_LOOK = 25
-_EVIDENCE_CONFIDENCE = 0.999
-_EVIDENCE_HITS = 10  # expected ones, so that none at all cannot pass for what was asked
-
-ENOUGH_REQUESTS = 50
-"""Requests a target must have had before its pods are taken: nobody can miss a pod that nobody asks."""
 
 
 class Verdict(IntEnum):
@@ -123,7 +118,7 @@ def judge(events: Sequence[Event]) -> Judgement:
         return Judgement(Verdict.INCONCLUSIVE, ("the journal holds no run",))
     findings = _findings(started, every)
     breaches = tuple(map(_breach, select(every, journal.GuardrailBreached)))
-    proof, seen = _evidence(every, breached=bool(breaches))
+    proof, seen = evidence(every, breached=bool(breaches))
     too_late, unproven = _recovery(started, every)
     violations = (*_reasons(findings, Verdict.VIOLATED), *breaches, *too_late)
     if not seen:
@@ -143,22 +138,6 @@ def judge(events: Sequence[Event]) -> Judgement:
     if doubts:
         return Judgement(Verdict.INCONCLUSIVE, tuple(dict.fromkeys(doubts)), findings, proof)
     return Judgement(Verdict.HELD, _reasons(findings, Verdict.HELD), findings, proof)
-
-
-def enough_requests(asked_percent: float) -> int:
-    """The requests it takes to see whether the share that the fault hits is the one asked for."""
-    return math.ceil(_EVIDENCE_HITS * 100 / max(asked_percent, 1e-3))
-
-
-def as_asked(asked_percent: float, seen: Counts) -> bool:
-    """Whether the share of requests that the fault hit, the good ones of `seen`, is the one asked for.
-
-    No hit at all is never what was asked for, and too few requests tell nothing.
-    """
-    if seen.good == 0 or seen.total < enough_requests(asked_percent):
-        return False
-    low, high = statistics.interval(seen, _EVIDENCE_CONFIDENCE)
-    return low <= asked_percent / 100 <= high
 
 
 def describe(objective: Objective, counts: Counts, confidence: float) -> str:
@@ -264,50 +243,6 @@ def _obstacles(events: tuple[Event, ...]) -> tuple[str, ...]:
     loads = select(events, journal.LoadReported)
     silent = ("the load generator sent no request",) if loads and loads[-1].sent == 0 else ()
     return (*stops, *failed, *kept, *silent)
-
-
-def _evidence(events: tuple[Event, ...], *, breached: bool) -> tuple[str, bool]:
-    """What the evidence shows, and whether it is what was asked for."""
-    resolved = select(events, journal.Resolved)
-    if not resolved or not select(events, journal.Injected):
-        return "no fault was injected", False
-    if resolved[0].evidence == "none":
-        return "no fault, so none", True
-    if resolved[0].evidence == "replaced":
-        return _replaced(select(events, journal.ReplacedSeen))
-    shares = select(events, journal.ShareSeen)
-    if select(events, journal.Stopped) and not any(seen.phase == "observe" and seen.total for seen in shares):
-        return f"asked {resolved[0].asked_percent:g} %, the run was stopped before it could be told", False
-    return _share(resolved[0].asked_percent, shares[-1] if shares else None, breached=breached)
-
-
-def _share(asked: float, seen: journal.ShareSeen | None, *, breached: bool) -> tuple[str, bool]:
-    if seen is None or seen.total == 0:
-        return f"asked {asked:g} %, but no request reached the target, so the fault hit nothing", False
-    counts = Counts(seen.hits, seen.total)
-    low, high = statistics.interval(counts, _EVIDENCE_CONFIDENCE)
-    text = f"asked {asked:g} %, seen {100 * seen.hits / seen.total:.3g} % of {seen.total:,} requests at the target"
-    if breached and seen.hits:  # a breach cuts the ramp-up of the fault short
-        return text, True
-    if seen.phase == "observe" and as_asked(asked, counts):
-        return text, True
-    if seen.total < enough_requests(asked):
-        return f"{text}, {enough_requests(asked):,} are needed to tell", False
-    return (
-        f"{text} ({100 * low:.3g} to {100 * high:.3g} % at {100 * _EVIDENCE_CONFIDENCE:g} % confidence)",
-        False,
-    )
-
-
-def _replaced(seen: Sequence[journal.ReplacedSeen]) -> tuple[str, bool]:
-    if not seen:
-        return "whether the pods were killed was not seen", False
-    last = seen[-1]
-    text = f"{len(last.gone)} of {len(last.asked)} pods gone, {last.ready} of {last.before} ready"
-    if last.requests < ENOUGH_REQUESTS:
-        had = f"the target had {last.requests} requests before, {ENOUGH_REQUESTS} are needed"
-        return f"{text}, but the load did not reach the target: {had}", False
-    return f"{text}, {last.requests:,} requests at the target before", set(last.gone) == set(last.asked)
 
 
 def _unsettled(events: tuple[Event, ...]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,10 @@ PATIENCE: Final = 5.0
 
 class TransientError(HarnessError):
     """A request that may go well if it is sent again."""
+
+
+class RefusedError(HarnessError):
+    """The server does not admit the object (400 from an admission webhook or 422 from its own validation)."""
 
 
 class UnansweredError(TransientError):
@@ -108,8 +112,11 @@ class Wire:
         query: Mapping[str, str] | None = None,
         body: Any = None,
         patience: float = PATIENCE,
+        final: Callable[[Answer], bool] = lambda _: False,
     ) -> Answer:
         """The answer to a request, which is sent again for `patience` seconds while the refusal is a transient one.
+
+        An answer that `final` knows to be the last word is given as it is.
 
         Raises:
             HarnessError: the server cannot be reached or trusted, or goes on refusing for a transient reason.
@@ -123,7 +130,7 @@ class Wire:
         for attempt in retrying:
             with attempt:
                 answer = self.send(method, path, query=query, body=body)
-                if answer.is_transient():
+                if answer.is_transient() and not final(answer):
                     raise TransientError(self.refusal(answer, f"{method} {path}"))
         return Answer(answer.code, answer.text, attempt.retry_state.attempt_number > 1)
 
@@ -171,7 +178,8 @@ class Wire:
         body = answer.json()
         if 200 <= answer.code < 300 and isinstance(body, dict):
             return body
-        raise HarnessError(self.refusal(answer, doing))
+        kind = RefusedError if answer.code in (400, 422) and answer.status() else HarnessError
+        raise kind(self.refusal(answer, doing))
 
     def refusal(self, answer: Answer, doing: str) -> str:
         """A refusal in one sentence."""

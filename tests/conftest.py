@@ -25,6 +25,7 @@ settings.load_profile("steady")
 TOKEN = "a-secret-token"
 KINDS = {
     "/api/v1": {"Namespace": ("namespaces", False), "Pod": ("pods", True), "Service": ("services", True)},
+    "/apis/apps/v1": {"Deployment": ("deployments", True), "ReplicaSet": ("replicasets", True)},
     "/apis/networking.istio.io/v1": {"VirtualService": ("virtualservices", True)},
     "/apis/networking.istio.io/v1alpha3": {"EnvoyFilter": ("envoyfilters", True)},
     "/apis/security.istio.io/v1": {"PeerAuthentication": ("peerauthentications", True)},

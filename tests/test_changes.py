@@ -12,6 +12,7 @@ from harness.changes import (
     Create,
     Delete,
     Edit,
+    Eviction,
     Field,
     LeftToController,
     Patch,
@@ -177,7 +178,9 @@ def test_creating_what_exists_is_refused():
         undo(Create(_object({})), _object({}))
 
 
-@pytest.mark.parametrize("change", [Delete(REF), _patch((("spec", "a"), 1))], ids=["delete", "patch"])
+@pytest.mark.parametrize(
+    "change", [Delete(REF), Eviction(REF), _patch((("spec", "a"), 1))], ids=["delete", "evict", "patch"]
+)
 def test_changing_what_does_not_exist_is_refused(change):
     """The name is in the message."""
     with pytest.raises(HarnessError, match="no VirtualService shop/catalog"):
@@ -188,7 +191,7 @@ def test_what_a_controller_owns_is_left_to_it():
     """A deleted pod comes back on its own, as another one."""
     pod = {"metadata": {"name": "p", "ownerReferences": [{"kind": "ReplicaSet", "controller": True}]}}
     ref = Ref("v1", "Pod", "shop", "p")
-    assert undo(Delete(ref, 0), pod) == LeftToController(ref)
+    assert undo(Delete(ref, 0), pod) == undo(Eviction(ref), pod) == LeftToController(ref)
 
 
 def test_what_nobody_else_would_bring_back_is_created_again_as_it_was_written():
@@ -355,3 +358,9 @@ def test_json_that_is_neither_is_refused(read):
     """A record of a later version is not misread."""
     with pytest.raises(ValueError, match="not a"):
         read({"Explode": {}})
+
+
+def test_an_eviction_goes_to_disk_and_back():
+    """As every change does."""
+    change = Eviction(Ref("v1", "Pod", "shop", "payments-1"))
+    assert change_from_json(json.loads(json.dumps(to_json(change)))) == change

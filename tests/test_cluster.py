@@ -12,11 +12,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from scenes import refusal
 
 from harness.changes import Ref
 from harness.cluster import Cluster, Plaintext
 from harness.errors import HarnessError
 from harness.scene import Pod
+from harness.wire import RefusedError
 
 TOKEN = "a-secret-token"
 CATALOG = Ref("networking.istio.io/v1", "VirtualService", "shop", "catalog")
@@ -239,6 +241,60 @@ def test_deleting_hands_on_the_grace_period_and_the_uid(cluster, kube_api):
     assert CATALOG_PATH in kube_api.objects
     assert cluster.delete(CATALOG, 0, uid="mine") is True
     assert kube_api.requests[-1].body["gracePeriodSeconds"] == 0
+
+
+PAYMENTS = Ref("v1", "Pod", "shop", "payments-1")
+
+
+def _evictions(kube_api, *refusals):
+    """Evictions meet these refusals one after the other, then they succeed."""
+    left = [kube_api.reply(body["code"], body) for body in refusals]
+
+    def answer(request):
+        if not request.path.endswith("/eviction"):
+            return None
+        return left.pop(0) if left else kube_api.reply(201, {"kind": "Status", "status": "Success"})
+
+    kube_api.before = answer
+
+
+def test_an_eviction_that_a_budget_forbids_is_refused_at_once_in_its_own_words(cluster, kube_api):
+    """Asking again would be pressing it."""
+    why = "The disruption budget payments needs 2 healthy pods and has 2 currently"
+    _evictions(kube_api, refusal(429, "TooManyRequests", "Cannot evict pod.", why))
+    assert cluster.evict(PAYMENTS, uid="u1") == why
+    [request] = kube_api.writes()
+    assert request.path == "/api/v1/namespaces/shop/pods/payments-1/eviction"
+    assert request.body["kind"] == "Eviction"
+    assert request.body["deleteOptions"]["preconditions"] == {"uid": "u1"}
+
+
+def test_an_eviction_is_asked_for_again_while_its_budget_is_being_processed(cluster, kube_api):
+    """The budget may allow it in a moment."""
+    processing = "The disruption budget payments is still being processed by the server."
+    _evictions(kube_api, *[refusal(429, "TooManyRequests", "Cannot evict pod.", processing)] * 2)
+    assert cluster.evict(PAYMENTS, uid="u1") == ""
+    assert len(kube_api.writes()) == 3
+
+
+def test_an_eviction_of_a_pod_that_is_not_there_is_an_error(cluster, kube_api):
+    """It was not evicted by us."""
+    _evictions(kube_api, refusal(404, "NotFound", 'pods "payments-1" not found'))
+    with pytest.raises(HarnessError, match=r"evict Pod shop/payments-1: .*not found"):
+        cluster.evict(PAYMENTS, uid="u1")
+
+
+def test_what_the_server_does_not_admit_is_an_error_of_its_own_kind(cluster, kube_api):
+    """Whoever pushes something broken on purpose tells it from an API that is out of order."""
+    kube_api.before = lambda request: (
+        kube_api.reply(
+            400, refusal(400, "BadRequest", 'admission webhook "validation.istio.io" denied the request')
+        )
+        if request.method == "POST"
+        else None
+    )
+    with pytest.raises(RefusedError, match="denied the request"):
+        cluster.create(_virtual_service())
 
 
 def test_a_patch_that_meets_a_conflict_is_made_again_on_the_newest_object(cluster, kube_api):

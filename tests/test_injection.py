@@ -11,10 +11,11 @@ from copy import deepcopy
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from scenes import refusal
 
-from harness.changes import ABSENT, Create, Delete, Edit, Patch, Ref, to_json
+from harness.changes import ABSENT, Create, Delete, Edit, Eviction, Patch, Ref, to_json
 from harness.errors import HarnessError
-from harness.faults import Abort, BlastRadius, Nothing, PodKill, Target
+from harness.faults import Abort, BadConfig, BlastRadius, Disconnect, Evict, Nothing, PodKill, Scale, Target
 from harness.injection import EXPIRES, Healing, apply_changes, heal, inject, resolve
 from harness.ledger import Ledger
 
@@ -98,6 +99,124 @@ def _apply(cluster, ledger, *changes, run="run"):
 
 
 # resolve
+
+
+BEHIND = ("payments-abc", "payments")
+
+
+def _deployed(shop, replicas=2):
+    """The ReplicaSet and the Deployment behind the pods of payments."""
+    set_, name = BEHIND
+    meta = {"namespace": "shop", "name": set_}
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "controller": True}
+    shop.put(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": meta | {"ownerReferences": [owner]},
+            "spec": {},
+        }
+    )
+    spec = {"replicas": replicas, "template": {"metadata": {"labels": {"app": "payments"}}}}
+    meta = {"namespace": "shop", "name": name}
+    shop.put({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec})
+    for number in (1, 2):
+        pod = _pod(number)
+        pod["metadata"]["ownerReferences"][0] |= {"apiVersion": "apps/v1", "name": set_}
+        shop.put(pod)
+
+
+def test_the_deployments_behind_the_pods_are_found_for_a_fault_that_needs_them(cluster, shop):
+    """Through the ReplicaSet that is their controller; nothing more is read for one that does not."""
+    _deployed(shop)
+    scene = resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=Scale(0))
+    [found] = scene.deployments
+    assert (found.ref, found.replicas, found.uids) == (
+        Ref("apps/v1", "Deployment", "shop", "payments"),
+        2,
+        ("u1", "u2"),
+    )
+    shop.requests.clear()
+    assert resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=PodKill()).deployments == ()
+    assert not any("apps" in request.path for request in shop.requests)
+
+
+def test_other_workloads_are_found_for_a_fault_that_needs_them(cluster, shop):
+    """And one that is not there is missed before anything is written."""
+    there = Target("payments", "shop", {"app": "payments"})
+    scene = resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=Disconnect(there))
+    assert [pod.name for pod in scene.other(there).pods] == ["payments-1", "payments-2"]
+    with pytest.raises(HarnessError, match="No ready pod in namespace shop carries app=nobody"):
+        resolve(
+            cluster, Target("payments", "shop"), run="run", seed=1, fault=Disconnect(Target("nobody", "shop"))
+        )
+
+
+def test_a_scale_is_in_force_until_it_is_reverted(cluster, shop, ledger):
+    """And the objects are what they were."""
+    _deployed(shop)
+    before = _state(shop)
+    scene = resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=Scale(0))
+    with inject(cluster, Scale(0), scene, ledger=ledger, blast_radius=WIDE):
+        deployment = cluster.get(scene.deployments[0].ref)
+        assert deployment["spec"]["replicas"] == 0
+    assert _state(shop) == before
+
+
+# what the cluster refuses
+
+
+def _budget(shop, *forbidden):
+    """A PodDisruptionBudget that forbids the eviction of these pods."""
+
+    def answer(request):
+        name, _, last = request.path.removeprefix("/api/v1/namespaces/shop/pods/").partition("/")
+        if last != "eviction":
+            return None
+        if name not in forbidden:
+            del shop.objects[f"/api/v1/namespaces/shop/pods/{name}"]
+            return shop.reply(201, {"kind": "Status", "status": "Success"})
+        return shop.reply(429, refusal(429, "TooManyRequests", "Cannot evict pod", "budget b forbids"))
+
+    shop.before = answer
+
+
+def test_an_eviction_that_a_budget_forbids_is_said_and_not_on_record(cluster, shop, ledger):
+    """The others have happened."""
+    _budget(shop, "payments-2")
+    with inject(cluster, Evict(2), _scene(cluster), ledger=ledger, blast_radius=WIDE) as injection:
+        assert injection.refused == {Ref("v1", "Pod", "shop", "payments-2"): "budget b forbids"}
+        assert injection.changes == (Eviction(Ref("v1", "Pod", "shop", "payments-1")),)
+        assert [record.change for record in ledger.pending(cluster.identity)] in ([], list(injection.changes))
+    assert ledger.pending(cluster.identity) == ()
+
+
+def test_without_any_eviction_there_is_no_fault(cluster, shop, ledger):
+    """The error has the budget's words, and nothing is left on record."""
+    _budget(shop, "payments-1", "payments-2")
+    with pytest.raises(HarnessError, match=r"No pod may be evicted.*payments-1: budget b forbids"):
+        inject(cluster, Evict(2), _scene(cluster), ledger=ledger, blast_radius=WIDE)
+    assert ledger.pending(cluster.identity) == ()
+
+
+def test_a_change_that_may_be_refused_is_noted_and_another_is_an_error(cluster, shop, ledger):
+    """Nothing is left of either."""
+    before = _state(shop)
+    shop.before = lambda request: (
+        shop.reply(422, refusal(422, "Invalid", "spec.http: empty"))
+        if request.method in ("POST", "PUT")
+        else None
+    )
+    bad = BadConfig(_manifest(FILTER, configPatches=[]))
+    with inject(cluster, bad, _scene(cluster), ledger=ledger, blast_radius=WIDE) as injection:
+        assert injection.changes == ()
+        assert "spec.http: empty" in injection.refused[FILTER]
+    with inject(cluster, BadConfig(RETRIES), _scene(cluster), ledger=ledger, blast_radius=WIDE) as injection:
+        assert list(injection.refused) == [CATALOG]
+    with pytest.raises(HarnessError, match=r"spec\.http: empty"):
+        inject(cluster, Abort(503, 30), _scene(cluster), ledger=ledger, blast_radius=WIDE)
+    assert _state(shop) == before
+    assert ledger.pending(cluster.identity) == ()
 
 
 def test_resolve_finds_the_pods_that_are_ready(cluster, shop):

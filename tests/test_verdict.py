@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from harness import journal as log
 from harness.counts import Counts, interval, needed
 from harness.journal import Objective
-from harness.verdict import Judgement, Verdict, as_asked, assess, enough_requests, judge, merge
+from harness.proof import as_asked, enough_requests
+from harness.verdict import Judgement, Verdict, assess, judge, merge
 
 UP = Objective("up", 0.99, 528)
 HELD, INCONCLUSIVE, VIOLATED = Verdict.HELD, Verdict.INCONCLUSIVE, Verdict.VIOLATED
@@ -51,6 +52,16 @@ def killed(*, gone=("u1",), requests=900, settled=True, **fields):
         for event in without(course(**fields), log.ShareSeen)
     ]
     return (*events, log.ReplacedSeen(4.0, ("u1",), gone, 3, 3, requests, settled))
+
+
+def scaled(*seen, **fields):
+    """The journal of a run that scaled the target to nothing; (present, ready, requests) was seen one by one."""
+    events = [
+        log.Resolved(1.0, ("a",), "scaled") if isinstance(event, log.Resolved) else event
+        for event in without(course(**fields), log.ShareSeen)
+    ]
+    looks = [log.ScaledSeen(4.0, "observe", 0, present, ready, requests) for present, ready, requests in seen]
+    return (*events, *looks)
 
 
 def locust(*, failed, **fields):
@@ -318,3 +329,62 @@ def test_away_from_the_border_the_right_verdict_falls():
     assert simulate(0.9999, runs=150, seed=2)[VIOLATED] <= 0.01
     assert simulate(0.9999, runs=150, seed=2)[HELD] > 0.5
     assert simulate(0.8, runs=150, seed=3)[VIOLATED] == 1.0
+
+
+def test_pods_that_stayed_away_are_the_evidence_of_a_scale():
+    """With enough requests before, or where nobody has to have asked."""
+    assert judge(scaled((0, 0, 900), (0, 0, 900))).verdict is HELD
+    assert judge(scaled((0, 0, None))).evidence == "0 pods, 0 of them ready, asked 0"
+
+
+@pytest.mark.parametrize(
+    ("seen", "evidence"),
+    [
+        ((), "was not seen"),
+        (((0, 0, 900), (1, 0, 900), (0, 0, 900)), "1 pods, 0 of them ready, asked 0: not as asked"),
+        (((1, 1, 900),), "not as asked"),
+        (((0, 0, 3),), "the load did not reach the target: the target had 3 requests before"),
+    ],
+)
+def test_a_scale_that_was_not_in_force_all_the_time_proves_nothing(seen, evidence):
+    """Somebody else may have scaled it back."""
+    judgement = judge(scaled(*seen))
+    assert judgement.verdict is INCONCLUSIVE
+    assert evidence in judgement.evidence
+
+
+def test_an_object_that_the_cluster_refused_is_its_own_evidence():
+    """Nothing was changed, and the objectives have to hold under that."""
+    refused = log.Injected(2.0, (), ("VirtualService shop/typo: it is invalid",))
+    events = [refused if isinstance(event, log.Injected) else event for event in course(hits=0)]
+    judgement = judge(events)
+    assert judgement.verdict is HELD
+    assert judgement.evidence == (
+        "refused by the cluster, nothing was changed: VirtualService shop/typo: it is invalid"
+    )
+
+
+def test_an_eviction_that_was_refused_besides_others_is_told():
+    """The evidence is that of those that happened."""
+    partly = log.Injected(2.0, ("eviction Pod shop/a",), ("Pod shop/b: the budget x needs 2",))
+    events = [partly if isinstance(event, log.Injected) else event for event in killed()]
+    assert judge(events).verdict is HELD
+    assert judge(events).evidence.endswith("; refused by the cluster: Pod shop/b: the budget x needs 2")
+
+
+def test_a_kill_of_nobody_proves_nothing():
+    """All of none are gone, which is no evidence."""
+    assert judge((*killed(), log.ReplacedSeen(4.5, (), (), 3, 3, 900, True))).verdict is INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("hits", "total", "asked"), [(1, 1000, True), (300, 1000, True), (500, 1000, False), (0, 1000, False)]
+)
+def test_a_fault_that_is_aimed_at_some_requests_hits_any_of_them_but_no_more_than_asked(hits, total, asked):
+    """How many it was aimed at is not known."""
+    assert as_asked(30, Counts(hits, total), partial=True) is asked
+    resolved = log.Resolved(1.0, ("a",), "share", 30.0, partial=True)
+    events = [
+        resolved if isinstance(event, log.Resolved) else event for event in course(hits=hits, requests=total)
+    ]
+    assert (judge(events).verdict is HELD) is asked

@@ -12,7 +12,7 @@ from harness.counts import Counts
 from harness.errors import HarnessError
 from harness.experiment.meter import Meter
 from harness.experiment.model import Experiment, Mesh, Watch
-from harness.faults import Evidence, Scene
+from harness.faults import Evidence, Pod, Scene, Target
 from harness.journal import Journal, Objective
 from harness.load import Traffic
 from harness.series import Missing, Window
@@ -66,8 +66,16 @@ class Context:
 
     def pods_ready(self) -> tuple[int, frozenset[str]]:
         """How many pods of the target are ready now, and the UIDs of all that exist."""
-        pods = self.mesh.cluster.pods(self.scene.target.namespace, self.scene.target.labels)
-        return sum(pod.ready and not pod.terminating for pod in pods), frozenset(pod.uid for pod in pods)
+        pods = self._pods(self.scene.target)
+        return _ready(pods), frozenset(pod.uid for pod in pods)
+
+    def strength(self, workloads: Target) -> tuple[int, int]:
+        """How many pods some workloads have now, those on their way out included, and how many of them are ready."""
+        pods = self._pods(workloads)
+        return len(pods), _ready(pods)
+
+    def _pods(self, workloads: Target) -> tuple[Pod, ...]:
+        return self.mesh.cluster.pods(workloads.namespace, workloads.labels)
 
 
 class History:
@@ -129,6 +137,10 @@ def phase(name: str, context: Context) -> Iterator[None]:
         yield
     finally:
         context.journal.write(log.PhaseEnded(context.now(), name))
+
+
+def _ready(pods: Sequence[Pod]) -> int:
+    return sum(pod.ready and not pod.terminating for pod in pods)
 
 
 def _counted(at: float, slo: SLO, name: str, window: Window, found: Counts | Missing) -> log.Counted:

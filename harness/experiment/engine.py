@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from harness import journal as log
@@ -19,9 +19,9 @@ from harness.experiment.context import Context, objective, phase
 from harness.experiment.interrupts import Interrupts, interruptible
 from harness.experiment.meter import Meter
 from harness.experiment.model import Experiment, Mesh, Quiet, Watch
-from harness.experiment.observation import await_gate, await_share, observe
+from harness.experiment.observation import await_evidence, await_gate, observe
 from harness.experiment.recovery import recover
-from harness.faults import Evidence, NoEvidence, Scene, Share
+from harness.faults import Evidence, NoEvidence, Replaced, Scene, Share
 from harness.injection import Healing, Injection, apply_changes, heal, inject, resolve
 from harness.journal import Journal
 from harness.ledger import Ledger
@@ -127,14 +127,17 @@ class _Course:
         self.watch.phase("resolve")
         self.journal.write(log.PhaseStarted(time.time(), "resolve"))
         self._heal()
-        scene = resolve(self.mesh.cluster, self.experiment.target, run=self.run_id, seed=self.seed)
-        self.experiment.blast_radius.check(self.experiment.fault, scene)
-        evidence = self.experiment.fault.evidence(scene)
+        fault, target = self.experiment.fault, self.experiment.target
+        scene = resolve(self.mesh.cluster, target, run=self.run_id, seed=self.seed, fault=fault)
+        self.experiment.blast_radius.check(fault, scene)
+        evidence = fault.evidence(scene)
         meter = Meter(self.mesh)
         kind = type(evidence).__name__.lower() if not isinstance(evidence, NoEvidence) else "none"
-        percent = evidence.percent if isinstance(evidence, Share) else 0.0
+        percent, partial = (
+            (evidence.percent, evidence.partial) if isinstance(evidence, Share) else (0.0, False)
+        )
         names = tuple(pod.name for pod in scene.pods)
-        self.journal.write(log.Resolved(meter.now(), names, kind, percent))
+        self.journal.write(log.Resolved(meter.now(), names, kind, percent, partial))
         self.journal.write(log.PhaseEnded(meter.now(), "resolve"))
         return meter, scene, evidence
 
@@ -205,8 +208,10 @@ class _Course:
                 with phase("inject", context):
                     injection = self._inject(context)
                     with interrupts.released():
-                        self.journal.write(log.Injected(context.now(), _texts(injection.changes)))
-                        shown = await_share(context, injected)
+                        made, refused = _texts(injection.changes), _refusals(injection)
+                        self.journal.write(log.Injected(context.now(), made, refused))
+                        context = _as_allowed(context, injection)
+                        shown = await_evidence(context, injected)
                 if shown:
                     with interrupts.released(), phase("observe", context):
                         replaced = observe(context, injected)
@@ -264,3 +269,19 @@ class _Shielded:
 
 def _texts(changes: Sequence[Change]) -> tuple[str, ...]:
     return tuple(f"{type(change).__name__.lower()} {change.ref}" for change in changes)
+
+
+def _refusals(injection: Injection) -> tuple[str, ...]:
+    return tuple(f"{ref}: {why}" for ref, why in injection.refused.items())
+
+
+def _as_allowed(context: Context, injection: Injection) -> Context:
+    """What is left to be seen when the cluster did not let everything happen."""
+    if not injection.refused:
+        return context
+    if not injection.changes:
+        return replace(context, evidence=NoEvidence())
+    if isinstance(context.evidence, Replaced):
+        stayed = {pod.uid for pod in context.scene.pods if pod.ref in injection.refused}
+        return replace(context, evidence=context.evidence.without(stayed))
+    return context

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from harness.cluster import Plaintext
 from harness.counts import Counts
 from harness.experiment.model import Mesh
-from harness.faults import Replaced, Share
+from harness.faults import Replaced, Scaled, Share
 from harness.prometheus import offset, scrape_interval
 from harness.series import Missing, Series, Window, count
-from harness.slo import SLI, SLO, Probe, Ratio, Selector
+from harness.slo import SLI, SLO, Matcher, Probe, Ratio, Selector
 
 _LEAD = 300.0  # longer than the gaps that a restart of Prometheus or a failing scrape leaves
 _ISTIO_REQUESTS = "istio_requests_total"
@@ -74,11 +74,15 @@ class Meter:
         every = tuple(windows)
         span = Window(min(window.start for window in every), max(window.end for window in every))
         hit = Selector.equal(_ISTIO_REQUESTS, evidence.selector_hit)
-        sli = Ratio("hit", Selector.equal(_ISTIO_REQUESTS, evidence.selector_all), hit.matchers)
+        sli = Ratio(
+            "hit",
+            Selector.equal(_ISTIO_REQUESTS, evidence.selector_all),
+            (*hit.matchers, *_flagged(evidence)),
+        )
         series = self._series(sli.total, span)
         return tuple(count(series, window, sli.is_good) for window in every)
 
-    def requests(self, evidence: Replaced, window: Window) -> Counts | Missing:
+    def requests(self, evidence: Replaced | Scaled, window: Window) -> Counts | Missing:
         """The requests of the target in the window."""
         selector = Selector.equal(_ISTIO_REQUESTS, evidence.selector_all)
         return count(self._series(selector, window), window, lambda _: True)
@@ -107,3 +111,10 @@ class Meter:
                 probes = probes.add(self._mesh.cluster.plaintext(pod, sli.port))
         self._probes[sli] = probes
         return Counts(probes.refused, probes.refused + probes.answered)
+
+
+def _flagged(evidence: Share) -> tuple[Matcher, ...]:
+    """One of the flags is among those of the response."""
+    if not evidence.flags:
+        return ()
+    return (Matcher("response_flags", "=~", f"(.*,)?({'|'.join(evidence.flags)})(,.*)?"),)

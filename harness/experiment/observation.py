@@ -9,10 +9,11 @@ from harness import journal as log
 from harness.counts import Counts, upper
 from harness.errors import HarnessError
 from harness.experiment.context import Context, History, Taken, live
-from harness.faults import NoEvidence, Replaced, Share
+from harness.faults import NoEvidence, Replaced, Scaled, Share
+from harness.proof import ENOUGH_REQUESTS, as_asked, enough_requests
 from harness.series import Missing, Window
 from harness.slo import SLO, Ratio
-from harness.verdict import ENOUGH_REQUESTS, Verdict, as_asked, enough_requests
+from harness.verdict import Verdict
 
 _GATE_EVENTS = 50
 _REACH = 2.5  # scrapes before a kill among which the last one is looked for: one of them may have failed
@@ -45,27 +46,27 @@ def await_gate(context: Context, *, steady: bool) -> None:
         raise HarnessError(f"Gate not met, nothing was injected: {amiss} before the fault")
 
 
-def await_share(context: Context, injected: float) -> bool:
-    """Waits until the share of requests that the fault hits is the one asked for, or a guardrail is breached.
+def await_evidence(context: Context, injected: float) -> bool:
+    """Waits until the fault shows as asked for, or a guardrail is breached.
 
-    False when that did not happen within the patience for the mesh; the journal then says what was seen
-    instead.
+    That is the share of requests that it hits, or the number of pods that it leaves; pods that it takes at once are
+    for `observe` to see. False when it did not show within the patience for the mesh; the journal then says what was
+    seen instead.
     """
     evidence = context.evidence
-    if not isinstance(evidence, Share):
+    if not isinstance(evidence, Share | Scaled):
         return True
     guard = Guard(context)
     while True:
         now = context.now()
-        seen = _recent(context, evidence, injected, now)
-        context.watch.progress(_elapsed(context, injected), f"fault seen in {_percent(seen)} of requests")
-        if isinstance(seen, Counts) and as_asked(evidence.percent, seen):
+        shown, text = _shown(context, evidence, injected, now)
+        context.watch.progress(_elapsed(context, injected), text)
+        if shown:
             return True
-        if guard.breached(context.meter.take(context.experiment.guardrails, Window(injected, now))):
-            _see_share(context, evidence, Window(injected, context.now()), "inject")
-            return False
-        if now - injected > min(context.mesh.patience, context.experiment.blast_radius.seconds):
-            _see_share(context, evidence, Window(injected, now), "inject")
+        breached = guard.breached(context.meter.take(context.experiment.guardrails, Window(injected, now)))
+        if breached or now - injected > min(context.mesh.patience, context.experiment.blast_radius.seconds):
+            if isinstance(evidence, Share):
+                _see_share(context, evidence, Window(injected, context.now()), "inject")
             return False
         context.wait()
 
@@ -147,8 +148,12 @@ class _Proof:
             return ""
         if isinstance(evidence, Share):
             seen = _see_share(self.context, evidence, window, "observe")
-            self.given = isinstance(seen, Counts) and as_asked(evidence.percent, seen)
+            self.given = isinstance(seen, Counts) and as_asked(
+                evidence.percent, seen, partial=evidence.partial
+            )
             return f", fault seen in {_percent(seen)} of requests"
+        if isinstance(evidence, Scaled):
+            return self._scaled(evidence)
         return self._replaced(evidence)
 
     def _replaced(self, evidence: Replaced) -> str:
@@ -168,7 +173,14 @@ class _Proof:
             self.context.journal.write(replace(event, at=now))
         return f", {len(gone)} of {len(evidence.uids)} pods gone, {ready} of {before} ready"
 
-    def _before(self, evidence: Replaced) -> int:
+    def _scaled(self, evidence: Scaled) -> str:
+        requests = self._before(evidence) if evidence.selector_all else None
+        event = _see_scaled(self.context, evidence, "observe", requests)
+        asked = event.present == event.ready == event.asked
+        self.given = asked and (requests is None or requests >= ENOUGH_REQUESTS)
+        return f", {event.present} pods of {evidence.workloads}, {event.asked} asked for"
+
+    def _before(self, evidence: Replaced | Scaled) -> int:
         """The requests of the target from the gate to the kill; they are asked for once."""
         if self._requests is None:
             started = log.select(self.context.journal.events, log.PhaseStarted)
@@ -178,6 +190,16 @@ class _Proof:
         return self._requests
 
 
+def _shown(context: Context, evidence: Share | Scaled, injected: float, now: float) -> tuple[bool, str]:
+    """Whether the fault shows as asked for, and what is seen of it."""
+    if isinstance(evidence, Scaled):
+        seen = _see_scaled(context, evidence, "inject", None)
+        return seen.present == seen.ready == seen.asked, f"{seen.present} of {seen.asked} pods left"
+    share = _recent(context, evidence, injected, now)
+    shown = isinstance(share, Counts) and as_asked(evidence.percent, share, partial=evidence.partial)
+    return shown, f"fault seen in {_percent(share)} of requests"
+
+
 def _see_share(context: Context, evidence: Share, window: Window, phase: str) -> Counts | Missing:
     (seen,) = context.meter.share(evidence, [window])
     if isinstance(seen, Counts):
@@ -185,14 +207,21 @@ def _see_share(context: Context, evidence: Share, window: Window, phase: str) ->
     return seen
 
 
+def _see_scaled(context: Context, evidence: Scaled, phase: str, requests: int | None) -> log.ScaledSeen:
+    """Counts the pods and writes that to the journal."""
+    present, ready = context.strength(evidence.workloads)
+    event = log.ScaledSeen(context.now(), phase, evidence.replicas, present, ready, requests)
+    context.journal.write(event)
+    return event
+
+
 def _recent(context: Context, evidence: Share, injected: float, now: float) -> Counts | Missing:
     """The latest requests of the target: the shortest time before now in which enough of them were counted."""
     scrape = context.meter.interval or 1.0
     windows = [Window(max(injected, now - scrapes * scrape), now) for scrapes in (2.5, 5, 10, 20)]
     seen = context.meter.share(evidence, windows)
-    enough = [
-        one for one in seen if isinstance(one, Counts) and one.total >= enough_requests(evidence.percent)
-    ]
+    needed = enough_requests(evidence.percent, partial=evidence.partial)
+    enough = [one for one in seen if isinstance(one, Counts) and one.total >= needed]
     return enough[0] if enough else seen[-1]
 
 
@@ -213,7 +242,7 @@ def _lacking(slos: Sequence[SLO], taken: Taken) -> str:
 def _untouched(context: Context, window: Window) -> str:
     """Why it would teach nothing to take pods from the target, as a phrase; empty when it has requests to lose."""
     evidence, target = context.evidence, context.scene.target
-    if not isinstance(evidence, Replaced):
+    if not isinstance(evidence, Replaced | Scaled) or not evidence.selector_all:
         return ""
     seen = context.meter.requests(evidence, window)
     if isinstance(seen, Missing):

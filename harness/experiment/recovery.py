@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness import journal as log
 from harness.counts import Counts, upper
 from harness.experiment.context import Context, live
-from harness.faults import NoEvidence, Share
+from harness.faults import NoEvidence, Scaled, Share
 from harness.series import Missing, Window
 
 
@@ -47,7 +47,13 @@ def recover(context: Context, *, since: float, ready_at: float | None) -> None:
 def _pods_amiss(context: Context) -> str:
     ready, _ = context.pods_ready()
     before = len(context.scene.pods)
-    return f"{ready} of {before} pods ready" if ready < before else ""
+    if ready < before:
+        return f"{ready} of {before} pods ready"
+    if not isinstance(context.evidence, Scaled):
+        return ""
+    workloads, before = context.evidence.workloads, context.evidence.before
+    present, ready = context.strength(workloads)
+    return f"{ready} of {before} pods of {workloads} ready" if ready < before or present > before else ""
 
 
 def _traffic_amiss(context: Context, window: Window, long_enough: float) -> tuple[str, bool, bool]:

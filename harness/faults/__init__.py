@@ -1,0 +1,41 @@
+"""Faults: values that turn the pods of a target into changes, and name the evidence that rises only when they bite.
+
+Everything here is pure. `Nothing()` is the null object: a run without a fault takes no other way than one with it.
+"""
+
+from __future__ import annotations
+
+from harness.faults.connections import Disconnect
+from harness.faults.control import BadConfig, ControlPlaneOutage
+from harness.faults.evidence import Evidence, NoEvidence, Replaced, Scaled, Share
+from harness.faults.fault import Fault, Nothing
+from harness.faults.pods import Evict, NodeDrain, PodKill
+from harness.faults.radius import PROTECTED, BlastRadius
+from harness.faults.requests import Abort, Delay
+from harness.faults.workloads import RollingRestart, Scale
+from harness.scene import Pod, Scene, Target
+
+__all__ = [
+    "PROTECTED",
+    "Abort",
+    "BadConfig",
+    "BlastRadius",
+    "ControlPlaneOutage",
+    "Delay",
+    "Disconnect",
+    "Evict",
+    "Evidence",
+    "Fault",
+    "NoEvidence",
+    "NodeDrain",
+    "Nothing",
+    "Pod",
+    "PodKill",
+    "Replaced",
+    "RollingRestart",
+    "Scale",
+    "Scaled",
+    "Scene",
+    "Share",
+    "Target",
+]

@@ -1,0 +1,74 @@
+"""Evidence: what can be seen only if a fault bites. Pure values; whoever observes a run reads them off the mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from harness.scene import Target
+
+
+@dataclass(frozen=True)
+class Share:
+    """Of the requests counted under `selector_all`, `percent` are also counted under `selector_hit`.
+
+    Both are labels (compared for equality) of `istio_requests_total`.
+
+    Attributes:
+        selector_hit: what the requests carry that the fault hit.
+        selector_all: what all of them carry.
+        percent: how many of all are to be hit.
+        flags: one of these has to be among the response flags of a hit, which Envoy joins with commas.
+        partial: the fault is aimed at some of the requests only, which the counters cannot tell from the others: any
+            share from more than none up to `percent` is as asked.
+    """
+
+    momentary: ClassVar[bool] = False
+    selector_hit: Mapping[str, str]
+    selector_all: Mapping[str, str]
+    percent: float
+    flags: tuple[str, ...] = ()
+    partial: bool = False
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """The pods with these UIDs are gone, and the target had requests to lose before it.
+
+    Its requests are counted under `selector_all`, labels (compared for equality) of `istio_requests_total`.
+    """
+
+    momentary: ClassVar[bool] = True
+    uids: tuple[str, ...]
+    selector_all: Mapping[str, str]
+
+    def without(self, uids: Collection[str]) -> Replaced:
+        """The same without these pods, which the cluster did not let go."""
+        return replace(self, uids=tuple(uid for uid in self.uids if uid not in uids))
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Of the `before` pods of `workloads`, or besides them, there are `replicas` until the revert, all of them ready.
+
+    With `selector_all`, labels (compared for equality) of `istio_requests_total`, the target must have had requests
+    to lose before it; without, nobody has to have asked anything.
+    """
+
+    momentary: ClassVar[bool] = False
+    workloads: Target
+    before: int
+    replicas: int
+    selector_all: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NoEvidence:
+    """Nothing was done, so there is nothing to see."""
+
+    momentary: ClassVar[bool] = False
+
+
+Evidence = Share | Replaced | Scaled | NoEvidence
+"""`momentary` is True when the harm is done at the moment of injection, False when it lasts until the revert."""

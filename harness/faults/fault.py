@@ -1,0 +1,143 @@
+"""What a fault is, the null object among them, and what several of them share. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from harness.changes import Change, Manifest
+from harness.errors import HarnessError
+from harness.faults.evidence import Evidence, NoEvidence
+from harness.scene import Needs, Pod, Scene
+
+
+class Fault(Protocol):
+    """A fault: a frozen value with a short and stable `str()`; all its methods are pure."""
+
+    @property
+    def needs(self) -> Needs:
+        """What has to be known besides the pods of the target; by default nothing."""
+        return Needs()
+
+    @property
+    def enters(self) -> tuple[str, ...]:
+        """The protected namespaces that it is about; a blast radius has to name them too. By default none."""
+        return ()
+
+    @property
+    def refusable(self) -> bool:
+        """Whether the cluster's refusal of its changes is an outcome to learn from, and no error. By default not."""
+        return False
+
+    def changes(self, scene: Scene) -> tuple[Change, ...]:
+        """What has to be changed in the cluster for the fault to be in force.
+
+        Raises:
+            HarnessError: it could not bite in this scene.
+        """
+        ...
+
+    def evidence(self, scene: Scene) -> Evidence:
+        """What can be seen only if the fault bites."""
+        ...
+
+    def pods(self, scene: Scene) -> tuple[Pod, ...]:
+        """The pods it touches: what the blast radius counts."""
+        ...
+
+    def harm(self, scene: Scene) -> float:
+        """How much of the target it takes away at most, in percent of the requests or of the pods."""
+        ...
+
+
+@dataclass(frozen=True)
+class Nothing(Fault):
+    """No change at all: the control run."""
+
+    def __str__(self) -> str:
+        return "nothing"
+
+    def changes(self, scene: Scene) -> tuple[Change, ...]:
+        """None."""
+        return ()
+
+    def evidence(self, scene: Scene) -> NoEvidence:
+        """None is needed."""
+        return NoEvidence()
+
+    def pods(self, scene: Scene) -> tuple[Pod, ...]:
+        """None."""
+        return ()
+
+    def harm(self, scene: Scene) -> float:
+        """Nothing is taken away."""
+        return 0.0
+
+
+def counted(scene: Scene) -> dict[str, str]:
+    """The labels under which the sidecars of the target count their requests (Istio's standard metrics).
+
+    Raises:
+        HarnessError: the pods carry no label app in common.
+    """
+    return {
+        "reporter": "destination",
+        "destination_workload_namespace": scene.target.namespace,
+        "destination_app": app_of(scene),
+    }
+
+
+def app_of(scene: Scene) -> str:
+    """The label app that the pods of the scene carry: by it Istio's metrics know them.
+
+    Raises:
+        HarnessError: they carry none in common.
+    """
+    apps = {pod.labels.get("app", "") for pod in scene.pods}
+    if len(apps) > 1 or "" in apps:
+        raise HarnessError(
+            f"The requests of {scene.target} cannot be counted: its pods do not carry one label app in common; "
+            "give them one, since Istio's metrics are labelled with it."
+        )
+    return apps.pop()
+
+
+def need_sidecars(fault: Fault, scene: Scene) -> None:
+    """Lets a fault pass that acts in sidecars where every pod has one.
+
+    Raises:
+        HarnessError: some have none; names them.
+    """
+    bare = sorted(pod.name for pod in scene.pods if not pod.sidecar)
+    if bare:
+        raise HarnessError(
+            f"{fault} cannot bite at {scene.target}: no sidecar in {', '.join(bare)}; "
+            f"enable injection in namespace {scene.target.namespace} and restart these pods."
+        )
+
+
+def need_percent(word: str, percent: float, what: str = "the requests") -> None:
+    """Lets a percentage pass that is one.
+
+    Raises:
+        HarnessError: it is not within 0 to 100.
+    """
+    if not 0 <= percent <= 100:
+        raise HarnessError(f"{word} cannot hit {percent:g} % of {what}; choose 0 to 100.")
+
+
+def made(scene: Scene, api_version: str, kind: str, name: Sequence[Any], spec: Any) -> Manifest:
+    """An object of our own beside the target: its name and labels say whose it is."""
+    slug = re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, (scene.run, *name, scene.target.app))).lower())
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": f"harness-{slug}".strip("-"),
+            "namespace": scene.target.namespace,
+            "labels": {"app.kubernetes.io/managed-by": "harness", "harness.mesh/run": scene.run},
+        },
+        "spec": spec,
+    }

@@ -1,0 +1,83 @@
+"""The blast radius: how far a fault may reach. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from harness.changes import Ref
+from harness.errors import HarnessError
+from harness.faults.fault import Fault
+from harness.scene import Scene
+
+PROTECTED: Final = ("istio-system", "kube-system")
+"""Namespaces that no fault may touch unless it is about them: without them there is no mesh to learn about."""
+
+
+@dataclass(frozen=True)
+class BlastRadius:
+    """Limits that are checked before the first write.
+
+    Attributes:
+        max_pods: how many pods a fault may touch.
+        max_percent: how much of the target it may take away (see `Fault.harm`), in percent.
+        namespaces: where the target may be (empty: wherever it is); `PROTECTED` ones only for a fault that is about
+            them, and only when they are named here.
+        seconds: how long a fault may be in force.
+        max_nodes: how many nodes a fault may touch.
+    """
+
+    max_pods: int = 1
+    max_percent: float = 100.0
+    namespaces: tuple[str, ...] = ()
+    seconds: float = 60.0
+    max_nodes: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.max_pods, self.max_nodes) < 0 or not 0 <= self.max_percent <= 100 or self.seconds <= 0:
+            raise HarnessError(f"{self} is no limit; use counts >= 0, max_percent 0-100 and seconds > 0.")
+
+    def check(self, fault: Fault, scene: Scene) -> None:
+        """Lets a fault pass that stays within these limits.
+
+        Raises:
+            HarnessError: it would reach further; names the limit.
+        """
+        refs = [item.ref for item in (*scene.pods, *fault.pods(scene), *fault.changes(scene))]
+        for ref in refs:
+            if ref.namespace:
+                self._admit(ref, fault, scene)
+            elif ref.kind != "Node":
+                raise HarnessError(
+                    f"{fault} would touch {ref}, which is in no namespace; choose another fault."
+                )
+        nodes = {ref for ref in refs if not ref.namespace}
+        self._limit(fault, scene, len(fault.pods(scene)), "pods", self.max_pods)
+        self._limit(fault, scene, len(nodes), "nodes", self.max_nodes)
+        if (harm := fault.harm(scene)) > self.max_percent:
+            raise HarnessError(
+                f"{fault} would take away {harm:.3g} % of {scene.target}, the blast radius allows "
+                f"{self.max_percent:g} %; raise max_percent if that is what you want."
+            )
+
+    def _limit(self, fault: Fault, scene: Scene, number: int, what: str, limit: int) -> None:
+        if number > limit:
+            raise HarnessError(
+                f"{fault} would touch {number} {what} of {scene.target}, the blast radius allows {limit}; "
+                f"raise max_{what} if that is what you want."
+            )
+
+    def _admit(self, ref: Ref, fault: Fault, scene: Scene) -> None:
+        name, named = ref.namespace, ref.namespace in self.namespaces
+        if name in PROTECTED and name not in fault.enters:
+            raise HarnessError(
+                f"{fault} would touch {ref}: its namespace is protected; choose another target."
+            )
+        implied = name == scene.target.namespace and not self.namespaces and name not in PROTECTED
+        if named or implied:
+            return
+        cause = "is protected" if name in PROTECTED else "is outside the blast radius"
+        more = "" if name in fault.enters else "choose another target or "
+        raise HarnessError(
+            f"{fault} would touch {ref}: its namespace {cause}; {more}name the namespace in the blast radius."
+        )
