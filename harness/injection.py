@@ -252,12 +252,17 @@ def apply_changes(
     return injection
 
 
-def heal(cluster: Cluster, ledger: Ledger) -> Healing:
+def heal(cluster: Cluster, ledger: Ledger, *, elsewhere: bool = True) -> Healing:
     """Reverts what runs that ended without it left in this mesh, newest first.
 
     That is what the ledger of this machine knows, and the EnvoyFilters of runs of any machine, in all namespaces,
     whose claim is over. The changes of a run that is still alive are left alone until they expire. A ledger that
     cannot be read is named in `failed`, when everything else has been done.
+
+    Args:
+        cluster: where.
+        ledger: what runs of this machine wrote down.
+        elsewhere: whether to look for what runs of other machines left, too.
 
     Raises:
         HarnessError: the ledger cannot be written.
@@ -269,7 +274,8 @@ def heal(cluster: Cluster, ledger: Ledger) -> Healing:
             if record.run not in runs:
                 runs[record.run] = stack.enter_context(ledger.open(record.run, record.mesh))
             healing += _undo(cluster, runs[record.run], record)
-    healing += _remove(cluster, leftovers(cluster)) + Healing(failed=ledger.damage(cluster.identity))
+    if elsewhere:
+        healing += _remove(cluster, leftovers(cluster)) + Healing(failed=ledger.damage(cluster.identity))
     ledger.sweep()
     return healing
 

@@ -23,6 +23,7 @@ KINDS = {
     "/apis/networking.istio.io/v1": {"VirtualService": ("virtualservices", True)},
     "/apis/networking.istio.io/v1alpha3": {"EnvoyFilter": ("envoyfilters", True)},
     "/apis/security.istio.io/v1": {"PeerAuthentication": ("peerauthentications", True)},
+    "/apis/coordination.k8s.io/v1": {"Lease": ("leases", True)},
 }
 Manifest = dict[str, Any]
 
@@ -160,9 +161,10 @@ class KubeApi:
     def _delete(self, request: Request) -> Reply:
         if request.path not in self.objects:
             return status(404, "NotFound", f"{request.path} not found")
-        uid = (request.body or {}).get("preconditions", {}).get("uid")
-        if uid not in (None, self.objects[request.path]["metadata"]["uid"]):
-            return status(409, "Conflict", "Precondition failed: UID in precondition")
+        meta = self.objects[request.path]["metadata"]
+        for name, wanted in ((request.body or {}).get("preconditions") or {}).items():
+            if wanted != meta[name]:
+                return status(409, "Conflict", f"Precondition failed: {name} in precondition")
         return Reply(200, self.objects.pop(request.path))
 
 

@@ -12,6 +12,7 @@ from harness.counts import Counts
 from harness.errors import HarnessError
 from harness.experiment.meter import Meter
 from harness.experiment.model import Experiment, Mesh, Watch
+from harness.experiment.tenure import Tenure
 from harness.faults import Evidence, Scene
 from harness.journal import Journal, Objective
 from harness.load import Traffic
@@ -35,6 +36,7 @@ class Context:
     scene: Scene
     evidence: Evidence
     traffic: Traffic
+    tenure: Tenure
 
     @property
     def poll(self) -> float:
@@ -46,7 +48,8 @@ class Context:
         return self.meter.now()
 
     def wait(self) -> None:
-        """Lets one poll pass. Raises HarnessError when there is no traffic any more."""
+        """Lets one poll pass. Raises HarnessError when there is no traffic any more, or the mesh is another run's."""
+        self.tenure.check()
         if failure := self.traffic.failure():
             raise HarnessError(f"No traffic: {failure}")
         time.sleep(self.poll)

@@ -21,6 +21,7 @@ from harness.experiment.meter import Meter
 from harness.experiment.model import Experiment, Mesh, Quiet, Watch
 from harness.experiment.observation import await_gate, await_share, observe
 from harness.experiment.recovery import recover
+from harness.experiment.tenure import Tenure
 from harness.faults import Evidence, NoEvidence, Scene, Share
 from harness.injection import Healing, Injection, apply_changes, heal, inject, resolve
 from harness.journal import Journal
@@ -109,42 +110,68 @@ class _Course:
 
     def follow(self, interrupts: Interrupts) -> None:
         """Goes through the phases up to recover. Raises HarnessError when one of them cannot be done."""
-        meter, scene, evidence = self._resolve()
-        with self._traffic() as traffic:
-            context = Context(
-                self.experiment, self.mesh, self.journal, self.watch, meter, scene, evidence, traffic
-            )
-            with self._weakened(context, interrupts):
-                steady = not self.weaken and not isinstance(evidence, NoEvidence)
-                with phase("gate", context):
-                    await_gate(context, steady=steady)
-                ended, ready_at = self._fault(context, interrupts)
-                with phase("recover", context):
-                    recover(context, since=ended, ready_at=ready_at)
+        with interrupts.held(), Tenure(self.mesh.cluster, self.ledger, self.run_id) as tenure:
+            meter, scene, evidence = self._resolve(tenure, interrupts)
+            with interrupts.released(), self._traffic() as traffic:
+                context = Context(
+                    self.experiment,
+                    self.mesh,
+                    self.journal,
+                    self.watch,
+                    meter,
+                    scene,
+                    evidence,
+                    traffic,
+                    tenure,
+                )
+                self._act(context, interrupts)
 
-    def _resolve(self) -> tuple[Meter, Scene, Evidence]:
-        """Heals, finds the pods and refuses what reaches too far, before anything is written by this run."""
+    def _act(self, context: Context, interrupts: Interrupts) -> None:
+        """The phases from gate to recover."""
+        with self._weakened(context, interrupts):
+            steady = not self.weaken and not isinstance(context.evidence, NoEvidence)
+            with phase("gate", context):
+                await_gate(context, steady=steady)
+            ended, ready_at = self._fault(context, interrupts)
+            with phase("recover", context):
+                recover(context, since=ended, ready_at=ready_at)
+
+    def _resolve(self, tenure: Tenure, interrupts: Interrupts) -> tuple[Meter, Scene, Evidence]:
+        """Heals, takes the mesh, finds the pods and refuses what reaches too far, before anything is changed."""
         self.watch.phase("resolve")
         self.journal.write(log.PhaseStarted(time.time(), "resolve"))
-        self._heal()
-        scene = resolve(self.mesh.cluster, self.experiment.target, run=self.run_id, seed=self.seed)
-        self.experiment.blast_radius.check(self.experiment.fault, scene)
-        evidence = self.experiment.fault.evidence(scene)
+        with interrupts.released():
+            healing = self._heal()
+            scene = resolve(self.mesh.cluster, self.experiment.target, run=self.run_id, seed=self.seed)
+            self.experiment.blast_radius.check(self.experiment.fault, scene)
+            evidence = self.experiment.fault.evidence(scene)
+        tenure.take()
+        with interrupts.released():
+            self._check(healing)
+            return self._resolved(scene, evidence), scene, evidence
+
+    def _resolved(self, scene: Scene, evidence: Evidence) -> Meter:
+        """Writes down what was found; gives what counts from now on."""
         meter = Meter(self.mesh)
         kind = type(evidence).__name__.lower() if not isinstance(evidence, NoEvidence) else "none"
         percent = evidence.percent if isinstance(evidence, Share) else 0.0
         names = tuple(pod.name for pod in scene.pods)
         self.journal.write(log.Resolved(meter.now(), names, kind, percent))
         self.journal.write(log.PhaseEnded(meter.now(), "resolve"))
-        return meter, scene, evidence
+        return meter
 
-    def _heal(self) -> None:
-        """Undoes what earlier runs left. Raises HarnessError when some of it stays in force."""
+    def _heal(self) -> Healing:
+        """Undoes what earlier runs left."""
         healing = heal(self.mesh.cluster, self.ledger)
         if healing.done or healing.kept or healing.failed:
             self.journal.write(
                 log.Reverted(time.time(), "leftovers", healing.done, healing.kept, healing.failed)
             )
+        return healing
+
+    @staticmethod
+    def _check(healing: Healing) -> None:
+        """Raises HarnessError when some of what earlier runs left stays in force."""
         if healing.claimed:
             raise HarnessError(f"A fault of another run is in force: {' '.join(healing.claimed)}")
         if healing.failed:
@@ -177,6 +204,7 @@ class _Course:
         if not self.weaken:
             yield
             return
+        context.tenure.await_watchdog()
         with interrupts.held():
             injection = apply_changes(
                 self.mesh.cluster,
@@ -199,6 +227,7 @@ class _Course:
         """
         injection: Injection | None = None
         replaced: float | None = None
+        context.tenure.await_watchdog()
         injected = context.now()
         with interrupts.held():
             try:
