@@ -34,6 +34,10 @@ class Plaintext(Enum):
     """There was no connection, or no answer in time; says nothing about the policy."""
 
 
+class UnknownKindError(HarnessError):
+    """The server knows no such kind."""
+
+
 class _ConflictError(HarnessError):
     """Somebody else wrote the object since it was read."""
 
@@ -259,7 +263,7 @@ class Cluster:
         try:
             return self._kinds[api_version][kind]
         except KeyError:
-            raise HarnessError(
+            raise UnknownKindError(
                 f"The cluster at {self.host} knows no kind {kind} in {api_version}; is Istio installed there?"
             ) from None
 

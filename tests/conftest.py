@@ -19,7 +19,12 @@ from harness.cluster import Cluster
 
 TOKEN = "a-secret-token"
 KINDS = {
-    "/api/v1": {"Namespace": ("namespaces", False), "Pod": ("pods", True), "Service": ("services", True)},
+    "/api/v1": {
+        "Namespace": ("namespaces", False),
+        "Pod": ("pods", True),
+        "ConfigMap": ("configmaps", True),
+        "Service": ("services", True),
+    },
     "/apis/networking.istio.io/v1": {"VirtualService": ("virtualservices", True)},
     "/apis/networking.istio.io/v1alpha3": {"EnvoyFilter": ("envoyfilters", True)},
     "/apis/security.istio.io/v1": {"PeerAuthentication": ("peerauthentications", True)},
@@ -139,7 +144,14 @@ class KubeApi:
         wanted = dict(
             pair.split("=") for text in request.query.get("labelSelector", ()) for pair in text.split(",")
         )
-        here = [m for path, m in self.objects.items() if path.rpartition("/")[0] == request.path]
+        root, _, plural = request.path.rpartition("/")
+        everywhere = root in KINDS
+        here = [
+            m
+            for path, m in self.objects.items()
+            if path.rpartition("/")[0] == request.path
+            or (everywhere and path.startswith(f"{root}/namespaces/") and path.split("/")[-2] == plural)
+        ]
         return [m for m in here if wanted.items() <= (m["metadata"].get("labels") or {}).items()]
 
     def _post(self, request: Request) -> Reply:
