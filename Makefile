@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install run test check bench conformance clean
+.PHONY: help install run test check bench conformance kill-matrix clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -34,6 +34,10 @@ SEED :=
 conformance: install  ## our translation against istiod's own, on CASES=2000 generated cases (SEED= repeats a run)
 	@scripts/istiod-translate
 	@python -m tests.conformance --cases $(CASES) $(if $(SEED),--seed $(SEED))
+
+RUNS := 200
+kill-matrix: install  ## RUNS=200 runs killed at random moments on a local mesh: no fault may be left (SEED= repeats)
+	@PYTHONPATH=tests/support python -P tests/support/matrix.py $(RUNS) $(SEED)
 
 clean:  ## removes what make made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
