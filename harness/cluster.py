@@ -184,6 +184,37 @@ class Cluster:
         pods = (Pod.of(manifest) for manifest in self.list("v1", "Pod", namespace, selector))
         return tuple(sorted(pods, key=lambda pod: pod.name))
 
+    def allows(self, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
+        """Whether the credentials in use have a right (a SelfSubjectAccessReview; nothing is stored).
+
+        Args:
+            verb: as RBAC words it.
+            group: of the API, "" for the core.
+            resource: in the plural, with its subresource: `pods/proxy`.
+            namespace: where, "" for what lies in none.
+            name: of the one object, "" for any.
+        """
+        main, _, sub = resource.partition("/")
+        asked = {
+            "verb": verb,
+            "group": group,
+            "resource": main,
+            "subresource": sub,
+            "namespace": namespace,
+            "name": name,
+        }
+        attributes = {field: value for field, value in asked.items() if value}
+        review: Manifest = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = self._wire.call(
+            "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review
+        )
+        content = self._wire.content(answer, "say what these credentials may do")
+        return bool((content.get("status") or {}).get("allowed"))
+
     def plaintext(self, pod: Pod, port: int) -> Plaintext:
         """Asks the API server to open a plain HTTP connection to a port of the pod, once.
 

@@ -31,6 +31,7 @@ _GRACE: Final = 30.0  # seconds that Kubernetes gives a pod to end unless it say
 _LONGEST_GRACE: Final = 120.0
 _MARGIN: Final = 10.0
 _POLL: Final = 0.1
+_PAUSE: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Healing:
         return tuple(text for texts in vars(self).values() for text in texts)
 
 
-def heal(cluster: Cluster, ledger: Ledger, *, elsewhere: bool = True) -> Healing:
+def heal(cluster: Cluster, ledger: Ledger, *, elsewhere: bool = True, patience: float = 0.0) -> Healing:
     """Reverts what runs that ended without it left in this mesh, newest first.
 
     That is what the ledger of this machine knows, and what runs of any machine created or changed, in all namespaces,
@@ -71,10 +72,21 @@ def heal(cluster: Cluster, ledger: Ledger, *, elsewhere: bool = True) -> Healing
         cluster: where.
         ledger: what runs of this machine wrote down.
         elsewhere: whether to look for what runs of other machines left, too.
+        patience: for how long, in seconds, what fails is tried again.
 
     Raises:
         HarnessError: the ledger cannot be written.
     """
+    deadline = time.monotonic() + patience
+    healing = _heal_once(cluster, ledger, elsewhere)
+    while (healing.failed or healing.unseen) and time.monotonic() < deadline:
+        time.sleep(min(_PAUSE, patience))
+        again = _heal_once(cluster, ledger, elsewhere)
+        healing = replace(again, done=healing.done + again.done, kept=healing.kept + again.kept)
+    return healing
+
+
+def _heal_once(cluster: Cluster, ledger: Ledger, elsewhere: bool) -> Healing:
     healing = Healing()
     with ExitStack() as stack:
         runs: dict[str, Entries] = {}

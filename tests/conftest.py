@@ -30,6 +30,7 @@ KINDS = {
     "/apis/security.istio.io/v1": {"PeerAuthentication": ("peerauthentications", True)},
     "/apis/coordination.k8s.io/v1": {"Lease": ("leases", True)},
 }
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 Manifest = dict[str, Any]
 
 
@@ -81,6 +82,7 @@ class KubeApi:
     before: Callable[[Request], Reply | None] = lambda request: None
     after: Callable[[Request], Reply | None] = lambda request: None
     stopped: threading.Event = field(default_factory=threading.Event)
+    forbidden: set[str] = field(default_factory=set)
     versions: Iterator[int] = field(default_factory=lambda: count(1))
 
     @staticmethod
@@ -105,7 +107,7 @@ class KubeApi:
 
     def writes(self) -> list[Request]:
         """The requests that were meant to change something."""
-        return [request for request in self.requests if request.method != "GET"]
+        return [request for request in self.requests if request.method != "GET" and request.path != REVIEWS]
 
     def answer(self, request: Request) -> Reply:
         """What a request gets."""
@@ -155,6 +157,9 @@ class KubeApi:
         return [m for m in here if wanted.items() <= (m["metadata"].get("labels") or {}).items()]
 
     def _post(self, request: Request) -> Reply:
+        if request.path == REVIEWS:
+            verb = request.body["spec"]["resourceAttributes"]["verb"]
+            return Reply(201, {**request.body, "status": {"allowed": verb not in self.forbidden}})
         path = f"{request.path}/{request.body['metadata']['name']}"
         if path in self.objects:
             return status(409, "AlreadyExists", f"{path} already exists")

@@ -27,6 +27,8 @@ from harness.injection import Healing, Injection, apply_changes, heal, inject, r
 from harness.journal import Journal
 from harness.ledger import Ledger
 from harness.load import Traffic
+from harness.rbac import missing, needs
+from harness.slo import Probe
 from harness.verdict import Judgement, Verdict, judge
 
 _MARGIN = 60.0  # seconds after its time is up from which a fault counts as left behind
@@ -110,7 +112,8 @@ class _Course:
 
     def follow(self, interrupts: Interrupts) -> None:
         """Goes through the phases up to recover. Raises HarnessError when one of them cannot be done."""
-        with interrupts.held(), Tenure(self.mesh.cluster, self.ledger, self.run_id) as tenure:
+        namespace = self.experiment.target.namespace
+        with interrupts.held(), Tenure(self.mesh.cluster, self.ledger, self.run_id, namespace) as tenure:
             meter, scene, evidence = self._resolve(tenure, interrupts)
             with interrupts.released(), self._traffic() as traffic:
                 context = Context(
@@ -145,10 +148,21 @@ class _Course:
             scene = resolve(self.mesh.cluster, self.experiment.target, run=self.run_id, seed=self.seed)
             self.experiment.blast_radius.check(self.experiment.fault, scene)
             evidence = self.experiment.fault.evidence(scene)
+            self._check_rights(scene)
         tenure.take()
         with interrupts.released():
             self._check(healing)
             return self._resolved(scene, evidence), scene, evidence
+
+    def _check_rights(self, scene: Scene) -> None:
+        """Raises HarnessError when the credentials lack a right that this run needs; names all of them."""
+        changes = (*self.weaken, *self.experiment.fault.changes(scene))
+        probes = any(isinstance(slo.sli, Probe) for slo in self.experiment.indicators)
+        wanted = needs(changes, self.experiment.target.namespace, probes=probes)
+        if lacking := missing(self.mesh.cluster, wanted):
+            raise HarnessError(
+                f"The credentials in use may not {', '.join(map(str, lacking))}; `harness rbac` prints a role that may."
+            )
 
     def _resolved(self, scene: Scene, evidence: Evidence) -> Meter:
         """Writes down what was found; gives what counts from now on."""

@@ -1,10 +1,11 @@
-"""What a run holds while it is at work: a watchdog that outlives it, and the Lease of the mesh."""
+"""What a run holds while it is at work: a watchdog that outlives it, the Lease of the mesh, and the kill switch."""
 
 from __future__ import annotations
 
 from types import TracebackType
 
 from harness.cluster import Cluster
+from harness.killswitch import KillSwitch
 from harness.lease import Lease
 from harness.ledger import Ledger
 from harness.watchdog import Watchdog
@@ -16,19 +17,22 @@ class Tenure:
     The watchdog comes up from the beginning on, beside whatever is done meanwhile; the mesh is taken by `take`.
     """
 
-    def __init__(self, cluster: Cluster, ledger: Ledger, run: str) -> None:
+    def __init__(self, cluster: Cluster, ledger: Ledger, run: str, namespace: str) -> None:
         self._cluster = cluster
         self._ledger = ledger
         self._run = run
+        self._switch = KillSwitch(cluster, ledger, namespace)
         self._watchdog = Watchdog(cluster, ledger)
         self._lease: Lease | None = None
 
     def take(self) -> None:
-        """Takes the mesh. Raises HarnessError when another run is at work there; says which."""
+        """Takes the mesh. Raises HarnessError when another run is at work there, or somebody stops all runs."""
+        self._switch.check()
         self._lease = Lease(self._cluster, self._ledger, self._run)
 
     def check(self) -> None:
-        """Keeps the mesh. Raises HarnessError when it is not this run's any more: then the run has to end."""
+        """Keeps the mesh. Raises HarnessError when the run has to end: it lost the mesh, or somebody stops it."""
+        self._switch.check()
         if self._lease is not None:
             self._lease.renew()
 
@@ -46,4 +50,5 @@ class Tenure:
             if self._lease is not None:
                 self._lease.release()
         finally:
+            self._switch.close()
             self._watchdog.end()

@@ -89,6 +89,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - the names that http.server calls
 
+    def handle(self) -> None:
+        """As ever, but whoever asked may be killed in the middle."""
+        try:
+            super().handle()
+        except ConnectionError:
+            self.close_connection = True
+
     def log_message(self, *args: Any) -> None:
         """Says nothing."""
 

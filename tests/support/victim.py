@@ -79,6 +79,7 @@ def main() -> None:
             interrupts.released(),
         ):
             pass
+        print("over", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
