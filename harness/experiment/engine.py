@@ -115,6 +115,7 @@ class _Course:
         namespace = self.experiment.target.namespace
         with interrupts.held(), Tenure(self.mesh.cluster, self.ledger, self.run_id, namespace) as tenure:
             meter, scene, evidence = self._resolve(tenure, interrupts)
+            tenure.await_watchdog()  # it is not to compete with the beginning of the traffic
             with interrupts.released(), self._traffic() as traffic:
                 context = Context(
                     self.experiment,
