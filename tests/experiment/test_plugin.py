@@ -314,7 +314,7 @@ def test_a_dry_run_shows_everything_and_writes_nothing(session, world):
             "pods:",
             "- payments-1",
             "fault: abort 503 30%",
-            "*percent: 30.0*",
+            "*percent: 30*",
             "*pods: 3 of at most 3*",
             "*patch: VirtualService shop/payments*",
             "*spec.http*retries:*",
