@@ -187,10 +187,10 @@ class _Course:
     @staticmethod
     def _check(healing: Healing) -> None:
         """Raises HarnessError when some of what earlier runs left stays in force."""
-        if healing.claimed:
-            raise HarnessError(f"A fault of another run is in force: {' '.join(healing.claimed)}")
         if healing.failed:
             raise HarnessError("What an earlier run left has to be undone first; run `harness heal`.")
+        if healing.claimed:
+            raise HarnessError(f"A fault of another run is in force: {' '.join(healing.claimed)}")
 
     @contextmanager
     def _traffic(self) -> Iterator[Traffic]:
