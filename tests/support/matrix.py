@@ -109,7 +109,7 @@ class Matrix:
                 self._victim(path) as victim,
             ):
                 flaky.share = 0.3
-                time.sleep(self._chance.uniform(0, 2 * self._length))  # as above
+                time.sleep(self._chance.uniform(0, 10 * self._length))  # as above; mishaps take time
                 victim.send_signal(self._chance.choice((signal.SIGKILL, signal.SIGTERM)))
                 ended = time.monotonic()
                 victim.wait(60)
