@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install run test check bench conformance fuzz clean
+.PHONY: help install run test check bench conformance fuzz kill-matrix clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -36,9 +36,11 @@ conformance: install  ## our translation against istiod's own, on CASES=2000 gen
 	@scripts/istiod-translate
 	@python -m tests.conformance --cases $(CASES) $(if $(SEED),--seed $(SEED))
 
-RUNS := 10000
 fuzz: install  ## RUNS=10000 mutated manifests: refused, or accepted by the API and by Envoy (SEED= repeats a run)
-	@FUZZ_RUNS=$(RUNS) $(if $(SEED),FUZZ_SEED=$(SEED)) pytest -q -x tests/localmesh/test_fuzz.py
+	@FUZZ_RUNS=$(or $(RUNS),10000) $(if $(SEED),FUZZ_SEED=$(SEED)) pytest -q -x tests/localmesh/test_fuzz.py
+
+kill-matrix: install  ## RUNS=200 runs killed at random moments on a local mesh: no fault may be left (SEED= repeats)
+	@PYTHONPATH=tests/support python -P tests/support/matrix.py $(or $(RUNS),200) $(SEED)
 
 clean:  ## removes what make made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -33,6 +33,7 @@ __all__ = [
     "Uncreate",
     "Undo",
     "apply",
+    "as_written",
     "change_from_json",
     "owner_of",
     "ref_of",
@@ -131,10 +132,11 @@ class Uncreate:
 
 @dataclass(frozen=True)
 class Restore:
-    """Undoes a `Patch`, field by field."""
+    """Undoes a `Patch`, field by field; `mark` is the key under which the object says so itself, "" for nothing."""
 
     ref: Ref
     fields: tuple[Field, ...]
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def undo(change: Change, before: Manifest | None) -> Undo:
         return Restore(change.ref, _patched(change, before)[1])
     if _is_controlled(before):
         return LeftToController(change.ref)
-    return Recreate(_as_written(before), before["metadata"].get("uid", ""))
+    return Recreate(as_written(before), before["metadata"].get("uid", ""))
 
 
 def restore(undo: Restore, current: Manifest) -> tuple[Manifest, tuple[Path, ...]]:
@@ -227,8 +229,8 @@ def to_json(item: Change | Undo) -> dict[str, Any]:
             content: dict[str, Any] = dict(vars(item))
         case Patch(ref, edits):
             content = {"ref": vars(ref), "edits": [_present(vars(edit)) for edit in edits]}
-        case Restore(ref, fields):
-            content = {"ref": vars(ref), "fields": [_present(vars(field)) for field in fields]}
+        case Restore(ref, fields, mark):
+            content = {"ref": vars(ref), "fields": [_present(vars(field)) for field in fields], "mark": mark}
         case _:
             content = vars(item) | {"ref": vars(item.ref)}
     return {type(item).__name__: content}
@@ -261,8 +263,8 @@ def undo_from_json(raw: dict[str, Any]) -> Undo:
     match raw:
         case {"Uncreate": {"ref": ref, "owner": owner, **more}}:
             return Uncreate(Ref(**ref), owner, str(more.get("uid", "")))
-        case {"Restore": {"ref": ref, "fields": fields}}:
-            return Restore(Ref(**ref), tuple(_field(field) for field in fields))
+        case {"Restore": {"ref": ref, "fields": fields, **more}}:
+            return Restore(Ref(**ref), tuple(_field(field) for field in fields), str(more.get("mark", "")))
         case {"Recreate": {"manifest": manifest, **more}}:
             return Recreate(manifest, str(more.get("uid", "")))
         case {"LeftToController": {"ref": ref}}:
@@ -304,7 +306,7 @@ def _is_controlled(manifest: Manifest) -> bool:
     return any(owner.get("controller") for owner in manifest["metadata"].get("ownerReferences") or ())
 
 
-def _as_written(manifest: Manifest) -> Manifest:
+def as_written(manifest: Manifest) -> Manifest:
     """The object without what the server adds to it."""
     written = deepcopy({name: value for name, value in manifest.items() if name != "status"})
     for name in _SERVER_FIELDS:

@@ -7,8 +7,10 @@ on standard error says what.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -59,13 +61,41 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     run = commands.add_parser("run", help="run the experiments; everything after it goes to pytest")
+    run.add_argument(
+        "--dry-run", action="store_true", help="show objects, patches, pods and evidence; write nothing"
+    )
     run.add_argument("pytest", nargs=argparse.REMAINDER, help="for example: experiments --mesh=local")
     run.set_defaults(command=_run)
+
+    rbac = commands.add_parser("rbac", help="print the least Roles with which experiments can be run")
+    rbac.add_argument("pytest", nargs=argparse.REMAINDER, help="as for run (default: experiments)")
+    rbac.set_defaults(command=_rbac)
 
     heal = commands.add_parser("heal", help="revert whatever an earlier run left in a mesh")
     heal.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, then ~/.kube/config")
     heal.add_argument("--kube-context", help="default: the kubeconfig's current context")
+    heal.add_argument(
+        "--patience", type=float, default=15.0, metavar="SECONDS",
+        help="for how long to try again what fails, an API server that is away included (default: 15)",
+    )  # fmt: skip
+    heal.add_argument(
+        "--manifest",
+        action="store_true",
+        help="print a CronJob that heals a cluster every minute, and do nothing",
+    )
+    heal.add_argument("--image", default="mesh-harness", help="of that CronJob (default: mesh-harness)")
     heal.set_defaults(command=_heal)
+
+    stop = commands.add_parser("stop", help="stop every run of this user, and let none begin")
+    stop.set_defaults(command=_stop)
+    resume = commands.add_parser("resume", help="take back what stop did")
+    resume.set_defaults(command=_resume)
+    for each in (stop, resume):
+        each.add_argument(
+            "--namespace", help="also the runs of others that aim at this namespace, by its label"
+        )
+        each.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, then ~/.kube/config")
+        each.add_argument("--kube-context", help="default: the kubeconfig's current context")
     return parser
 
 
@@ -106,26 +136,84 @@ def _down(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    given = ["--harness-dry-run" if item == "--dry-run" else item for item in options.pytest]
+    if options.dry_run:
+        given.insert(0, "--harness-dry-run")
+    return _pytest(given)
+
+
+def _rbac(options: argparse.Namespace) -> int:
+    """What pytest says goes to standard error, so that the Roles can be piped into kubectl."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "roles.yaml"
+        with contextlib.redirect_stdout(sys.stderr):
+            code = _pytest([f"--harness-rbac={path}", "-q", *options.pytest])
+        if code == 0:
+            print(path.read_text() if path.exists() else "", end="")  # noqa: T201
+    return code
+
+
+def _pytest(given: Sequence[str]) -> int:
     import pytest  # noqa: PLC0415
 
-    # Locust comes with a plugin for pytest too, which patches the standard library of whoever loads it.
-    return int(pytest.main(["-p", "no:locust", *(options.pytest or ["experiments"])]))
+    # Without any path the experiments of the project are meant. Locust comes with a plugin for pytest, too, which
+    # patches the standard library of whoever loads it.
+    paths = [] if any(not item.startswith("-") for item in given) else ["experiments"]
+    return int(pytest.main(["-p", "no:locust", *given, *paths]))
 
 
 def _heal(options: argparse.Namespace) -> int:
+    if options.manifest:
+        from harness.cronjob import cronjob  # noqa: PLC0415
+
+        print(cronjob(options.image), end="")  # noqa: T201
+        return 0
     from harness.cluster import Cluster  # noqa: PLC0415
-    from harness.injection import heal  # noqa: PLC0415
+    from harness.healing import heal  # noqa: PLC0415
     from harness.ledger import Ledger  # noqa: PLC0415
 
-    with Cluster.connect(options.kubeconfig, options.kube_context) as cluster:
-        healing = heal(cluster, Ledger())
+    patience: float = options.patience
+    with Cluster.connect(options.kubeconfig, options.kube_context, patience=patience) as cluster:
+        healing = heal(cluster, Ledger(), patience=patience)
     for line in healing.sentences:
         _say(line)
     if not healing.sentences:
         _say(
-            "Nothing to heal: this machine's ledger and the EnvoyFilters in the cluster name no earlier run."
+            "Nothing to heal: neither this machine's ledger nor any object in the cluster names an earlier run."
         )
     return 2 if healing.failed or healing.unseen else 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    from harness.killswitch import stop  # noqa: PLC0415
+    from harness.ledger import Ledger  # noqa: PLC0415
+
+    _say(f"Every run ends within a second, and none begins as long as there is the file {stop(Ledger())}.")
+    _label(options, stopped=True)
+    return 0
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from harness.killswitch import resume  # noqa: PLC0415
+    from harness.ledger import Ledger  # noqa: PLC0415
+
+    _say(f"Runs may begin again: the file {resume(Ledger())} is gone.")
+    _label(options, stopped=False)
+    return 0
+
+
+def _label(options: argparse.Namespace, *, stopped: bool) -> None:
+    """Sets or removes the label of the namespace, if one was named."""
+    if not options.namespace:
+        return
+    from harness.cluster import Cluster  # noqa: PLC0415
+    from harness.killswitch import STOP, label  # noqa: PLC0415
+
+    with Cluster.connect(options.kubeconfig, options.kube_context) as cluster:
+        label(cluster, options.namespace, stopped=stopped)
+    _say(
+        f"The namespace {options.namespace} {'carries' if stopped else 'no longer carries'} the label {STOP}=true."
+    )
 
 
 def _print_exports(addresses: Addresses) -> None:

@@ -34,6 +34,10 @@ class Plaintext(Enum):
     """There was no connection, or no answer in time; says nothing about the policy."""
 
 
+class UnknownKindError(HarnessError):
+    """The server knows no such kind."""
+
+
 class _ConflictError(HarnessError):
     """Somebody else wrote the object since it was read."""
 
@@ -49,10 +53,16 @@ class Cluster:
         self._wire = wire
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
         self._identity = ""
+        self._opened: tuple[Path | None, str | None] = (None, None)
 
     @classmethod
     def connect(
-        cls, kubeconfig: Path | None = None, context: str | None = None, *, timeout: float = 10.0
+        cls,
+        kubeconfig: Path | None = None,
+        context: str | None = None,
+        *,
+        timeout: float = 10.0,
+        patience: float = 1.0,
     ) -> Cluster:
         """The cluster of a kubeconfig (default: KUBECONFIG, then ~/.kube/config), once it has answered.
 
@@ -60,13 +70,16 @@ class Cluster:
             kubeconfig: the file.
             context: the name of a context in it; default is its current one.
             timeout: for each request, in seconds.
+            patience: for how long, in seconds, an API server that is away is asked again; a person waits for this,
+                and a wrong address is the most likely error.
 
         Raises:
             HarnessError: the file, the context, the server or the permission to use it is missing; says which.
         """
         cluster = cls(Wire.open(kubeconfig, context, timeout))
         try:
-            cluster._identity = cluster._read_identity()
+            cluster._identity = cluster._read_identity(patience)
+            cluster._opened = (kubeconfig, context)
         except BaseException:
             cluster.close()
             raise
@@ -76,6 +89,11 @@ class Cluster:
     def identity(self) -> str:
         """The UID of the namespace kube-system: the name of a mesh in the ledger."""
         return self._identity
+
+    @property
+    def opened(self) -> tuple[Path | None, str | None]:
+        """The kubeconfig and the context with which another process can connect to the same cluster."""
+        return self._opened
 
     @property
     def host(self) -> str:
@@ -130,24 +148,33 @@ class Cluster:
         written: Manifest = retrying(self._edit_once, ref, edit)
         return written
 
-    def delete(self, ref: Ref, grace_seconds: int | None = None, *, uid: str | None = None) -> bool:
+    def delete(
+        self,
+        ref: Ref,
+        grace_seconds: int | None = None,
+        *,
+        uid: str | None = None,
+        version: str | None = None,
+    ) -> bool:
         """Deletes an object.
 
         Args:
             ref: the object.
             grace_seconds: what a pod is given to end; None for what the object itself says.
             uid: delete it only if it has this UID, not one that took its name meanwhile.
+            version: delete it only if it has this resourceVersion, not if anybody wrote it meanwhile.
 
         Returns:
-            False when it was not there.
+            False when it was not there, or was another.
         """
         options: Manifest = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        conditions = {"uid": uid, "resourceVersion": version}
+        if given := {name: value for name, value in conditions.items() if value is not None}:
+            options["preconditions"] = given
         answer = self._wire.call("DELETE", self._path_of(ref), body=options)
-        if answer.code == 404 or (answer.code == 409 and uid is not None):
+        if answer.code == 404 or (answer.code == 409 and given):
             return answer.again
         self._wire.content(answer, f"delete {ref}")
         return True
@@ -182,6 +209,37 @@ class Cluster:
         """The pods that carry the labels `selector`, sorted by name."""
         pods = (Pod.of(manifest) for manifest in self.list("v1", "Pod", namespace, selector))
         return tuple(sorted(pods, key=lambda pod: pod.name))
+
+    def allows(self, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
+        """Whether the credentials in use have a right (a SelfSubjectAccessReview; nothing is stored).
+
+        Args:
+            verb: as RBAC words it.
+            group: of the API, "" for the core.
+            resource: in the plural, with its subresource: `pods/proxy`.
+            namespace: where, "" for what lies in none.
+            name: of the one object, "" for any.
+        """
+        main, _, sub = resource.partition("/")
+        asked = {
+            "verb": verb,
+            "group": group,
+            "resource": main,
+            "subresource": sub,
+            "namespace": namespace,
+            "name": name,
+        }
+        attributes = {field: value for field, value in asked.items() if value}
+        review: Manifest = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = self._wire.call(
+            "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review
+        )
+        content = self._wire.content(answer, "say what these credentials may do")
+        return bool((content.get("status") or {}).get("allowed"))
 
     def plaintext(self, pod: Pod, port: int) -> Plaintext:
         """Asks the API server to open a plain HTTP connection to a port of the pod, once.
@@ -218,9 +276,8 @@ class Cluster:
     ) -> None:
         self.close()
 
-    def _read_identity(self) -> str:
-        # a person waits for this one, and a wrong address is the most likely error
-        answer = self._wire.call("GET", "/api/v1/namespaces/kube-system", patience=1.0)
+    def _read_identity(self, patience: float) -> str:
+        answer = self._wire.call("GET", "/api/v1/namespaces/kube-system", patience=patience)
         return str(self._wire.content(answer, "read Namespace kube-system")["metadata"]["uid"])
 
     def _edit_once(self, ref: Ref, edit: Callable[[Manifest], Manifest]) -> Manifest:
@@ -263,7 +320,7 @@ class Cluster:
         try:
             return self._kinds[api_version][kind]
         except KeyError:
-            raise HarnessError(
+            raise UnknownKindError(
                 f"The cluster at {self.host} knows no kind {kind} in {api_version}; is Istio installed there?"
             ) from None
 

@@ -129,6 +129,11 @@ class Ledger:
         self._directory = directory or state / "harness" / "ledger"
         self._own: set[str] = set()
 
+    @property
+    def directory(self) -> Path:
+        """Where the files are."""
+        return self._directory
+
     def open(self, run: str, mesh: str) -> Entries:
         """Opens the ledger of `run` against the mesh with identity `mesh` for writing; several times is fine.
 

@@ -4,76 +4,105 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from harness.changes import Manifest, Ref, ref_of
-from harness.cluster import Cluster
+from harness.cluster import Cluster, UnknownKindError
 from harness.errors import HarnessError
+from harness.marks import CLAIM, EXPIRES, Mark, marks, stamp, until
 
-EXPIRES: Final = "harness.mesh/expires"
-"""The annotation of a created object that says until when its run claims it (RFC 3339, UTC)."""
+KINDS: Final = (
+    *(("v1", kind) for kind in ("ConfigMap", "Namespace", "Node", "Pod", "Secret", "Service")),
+    *(("apps/v1", kind) for kind in ("DaemonSet", "Deployment", "StatefulSet")),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("networking.istio.io/v1alpha3", "EnvoyFilter"),
+    *(
+        ("networking.istio.io/v1", kind)
+        for kind in ("DestinationRule", "Gateway", "ServiceEntry", "Sidecar", "VirtualService")
+    ),
+    *(
+        ("security.istio.io/v1", kind)
+        for kind in ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication")
+    ),
+    ("telemetry.istio.io/v1", "Telemetry"),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+)
+"""The kinds among which leftovers are looked for. Changes to other kinds are undone from the ledger only."""
 
 _RUN = "harness.mesh/run"
-_OURS = {"app.kubernetes.io/managed-by": "harness"}
-_STAMP = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
 class Leftovers:
-    """EnvoyFilters that runs have made and that are there.
+    """Objects that runs have created or changed, and that are so still.
 
     Attributes:
-        expired: those whose claim is over, each with its UID.
+        created: those whose claim is over, each with its UID.
+        changed: the marks whose claim is over or that name no owner, each with its object; the newest first.
         claimed: a sentence for each of the others.
-        unseen: why they could not be looked for, if that is so.
+        broken: a sentence for each mark that cannot be read.
+        unseen: why some could not be looked for, if that is so.
     """
 
-    expired: tuple[tuple[Ref, str], ...] = ()
+    created: tuple[tuple[Ref, str], ...] = ()
+    changed: tuple[tuple[Ref, Mark], ...] = ()
     claimed: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
 
 
-def stamp(at: float) -> str:
-    """A time (Unix seconds) as the annotation `EXPIRES` holds it."""
-    return datetime.fromtimestamp(at, UTC).strftime(_STAMP)
-
-
 def leftovers(cluster: Cluster) -> Leftovers:
-    """The EnvoyFilters in all namespaces that carry the label and the annotation of a run."""
-    try:
-        found = cluster.list("networking.istio.io/v1alpha3", "EnvoyFilter", selector=_OURS)
-    except HarnessError as error:
-        return Leftovers(unseen=(f"EnvoyFilters that a run of another machine left cannot be seen: {error}",))
-    expired, claimed = [], []
+    """The objects in all namespaces, of the kinds `KINDS`, that carry the label of a run."""
+    found, unseen = _find(cluster)
+    now = time.time()
+    created: list[tuple[Ref, str]] = []
+    changed: list[tuple[Ref, Mark]] = []
+    claims: list[str] = []
+    broken: list[str] = []
     for manifest in found:
-        until = _until(manifest)
-        if until is not None and until < time.time():
-            expired.append((ref_of(manifest), str(manifest["metadata"]["uid"])))
-        elif text := _claim(manifest, until):
-            claimed.append(text)
-    return Leftovers(tuple(expired), tuple(claimed))
+        ref = ref_of(manifest)
+        readable, unreadable = marks(manifest)
+        broken += unreadable
+        for mark in readable:
+            if mark.expires < now or not mark.owner:
+                changed.append((ref, mark))
+            else:
+                claims.append(_claim(ref, mark.owner.partition("/")[0], mark.expires))
+        expires = until(manifest)
+        if expires is not None and expires < now:
+            created.append((ref, str(manifest["metadata"]["uid"])))
+        elif not (readable or unreadable):
+            claims.append(_claim(ref, _run(manifest), expires))
+    changed.sort(key=lambda item: item[1].at, reverse=True)
+    return Leftovers(tuple(created), tuple(changed), tuple(claims), tuple(broken), unseen)
 
 
-def _claim(manifest: Manifest, until: float | None) -> str:
-    """Whose it is and until when; "" when it is none of ours."""
-    meta = manifest["metadata"]
-    run = (meta.get("labels") or {}).get(_RUN, "")
-    if until is not None:
-        return (
-            f"{ref_of(manifest)} is claimed by the run {run or '(unknown)'} until {stamp(until)}; it is kept."
-        )
-    if run:
-        return (
-            f"{ref_of(manifest)} of the run {run} does not say until when it is claimed ({EXPIRES}); it is kept, "
-            "delete it by hand when that run is over."
-        )
-    return ""
+def _find(cluster: Cluster) -> tuple[list[Manifest], tuple[str, ...]]:
+    found: list[Manifest] = []
+    unseen: dict[str, list[str]] = {}
+    for version, kind in KINDS:
+        try:
+            found += cluster.list(version, kind, selector={CLAIM: "true"})
+        except UnknownKindError:  # of a kind that the server does not know there is nothing
+            continue
+        except HarnessError as error:
+            unseen.setdefault(str(error), []).append(kind)
+    return found, tuple(
+        f"What a run of another machine left of {', '.join(kinds)} cannot be seen: {error}"
+        for error, kinds in unseen.items()
+    )
 
 
-def _until(manifest: Manifest) -> float | None:
-    text = (manifest["metadata"].get("annotations") or {}).get(EXPIRES, "")
-    try:
-        return datetime.strptime(text, _STAMP).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
+def _run(manifest: Manifest) -> str:
+    return str((manifest["metadata"].get("labels") or {}).get(_RUN, ""))
+
+
+def _claim(ref: Ref, run: str, expires: float | None) -> str:
+    """Whose it is and until when."""
+    if expires is not None:
+        return f"{ref} is claimed by the run {run or '(unknown)'} until {stamp(expires)}; it is kept."
+    return (
+        f"{ref} of the run {run or '(unknown)'} does not say until when it is claimed ({EXPIRES}); it is kept, "
+        "delete it by hand when that run is over."
+    )

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from io import StringIO
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO
 
 import pytest
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from harness.changes import Change
     from harness.experiment import Experiment, Mesh
+    from harness.rbac import Need
     from harness.report import Outcome
     from harness.verdict import Judgement, Verdict
 
@@ -55,6 +56,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--harness-reports", metavar="DIR", help="where reports go (default: reports)")
     group.addoption(
+        "--harness-dry-run", action="store_true", help="show what each experiment would do; write nothing"
+    )
+    group.addoption(
+        "--harness-rbac", metavar="FILE", help="as a dry run; write the Roles that they need to a file"
+    )
+    group.addoption(
         "--harness-patience", metavar="SECONDS", type=float,
         help="how long metrics may take to show something, over three scrapes (default: 20, existing mesh: 90)",
     )  # fmt: skip
@@ -83,6 +90,8 @@ class _Session:
         self.seed = secrets.randbelow(2**32) if given is None else given
         self.directory = ((Path(reports) if reports else config.rootpath / "reports") / self.name).absolute()
         self.runs = 0
+        self.needs: set[Need] = set()
+        self.is_dry: bool = config.option.harness_dry_run or bool(config.option.harness_rbac)
         self._inconclusive: set[str] = set()
         self._failed: set[str] = set()
 
@@ -118,7 +127,9 @@ class _Session:
             self._failed.add(report.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Gives a session in which nothing but INCONCLUSIVE failed an exit code of its own."""
+        """Gives a session in which nothing but INCONCLUSIVE failed an exit code of its own; writes the Roles."""
+        if target := self.config.option.harness_rbac:
+            _write_roles(Path(target), self.needs)
         if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self._failed <= self._inconclusive:
             session.exitstatus = INCONCLUSIVE_EXIT
 
@@ -169,6 +180,8 @@ def run(request: pytest.FixtureRequest, mesh: Mesh) -> Run:
         experiment: Experiment, *, weaken: Sequence[Change] = (), expect: Verdict = Verdict.HELD
     ) -> Judgement:
         __tracebackhide__ = True
+        if session.is_dry:
+            _plan(session, mesh, experiment, request.node.name, weaken)
         number = next(numbers)
         name = request.node.name if number == 1 else f"{request.node.name} #{number}"
         try:
@@ -231,6 +244,8 @@ def _connect(session: _Session, stack: ExitStack) -> Mesh:
     mesh = Mesh(cluster, entry, Prometheus(prometheus), patience=patience)
     stack.callback(mesh.prometheus.close)
     session.say(f"Seed {session.seed} (repeat with --harness-seed={session.seed})")
+    if session.is_dry:
+        return mesh
     healing = heal(cluster, Ledger())
     for text in (*healing.done, *healing.kept, *healing.claimed):
         session.say(f"Left by an earlier run: {text}")
@@ -297,6 +312,28 @@ def _check_entry(url: str) -> None:
         raise HarnessError(
             f"The entry URL {without_secrets(url)} does not answer ({reason}); correct --entry-url."
         ) from error
+
+
+def _plan(
+    session: _Session, mesh: Mesh, experiment: Experiment, name: str, weaken: Sequence[Change]
+) -> NoReturn:
+    """Shows what a run would do, and skips the rest of the test: it has no verdict to look at."""
+    from harness.dryrun import plan  # noqa: PLC0415 - as above
+
+    run_id = f"{session.name}-{session.runs + 1}"
+    planned = plan(experiment, mesh.cluster, run=run_id, seed=session.seed, weaken=weaken)
+    session.needs |= planned.needs
+    if session.config.option.harness_dry_run:
+        session.say(f"\n--- # {name}\n{planned.text}")
+    pytest.skip("dry run: nothing was written")
+
+
+def _write_roles(path: Path, needs: set[Need]) -> None:
+    import yaml  # noqa: PLC0415 - as above
+
+    from harness.rbac import roles  # noqa: PLC0415 - as above
+
+    path.write_text(yaml.safe_dump_all(roles(needs), sort_keys=False))
 
 
 def _perform(

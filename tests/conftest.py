@@ -24,12 +24,19 @@ settings.load_profile("steady")
 
 TOKEN = "a-secret-token"
 KINDS = {
-    "/api/v1": {"Namespace": ("namespaces", False), "Pod": ("pods", True), "Service": ("services", True)},
+    "/api/v1": {
+        "Namespace": ("namespaces", False),
+        "Pod": ("pods", True),
+        "ConfigMap": ("configmaps", True),
+        "Service": ("services", True),
+    },
     "/apis/apps/v1": {"Deployment": ("deployments", True), "ReplicaSet": ("replicasets", True)},
     "/apis/networking.istio.io/v1": {"VirtualService": ("virtualservices", True)},
     "/apis/networking.istio.io/v1alpha3": {"EnvoyFilter": ("envoyfilters", True)},
     "/apis/security.istio.io/v1": {"PeerAuthentication": ("peerauthentications", True)},
+    "/apis/coordination.k8s.io/v1": {"Lease": ("leases", True)},
 }
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 Manifest = dict[str, Any]
 
 
@@ -81,6 +88,7 @@ class KubeApi:
     before: Callable[[Request], Reply | None] = lambda request: None
     after: Callable[[Request], Reply | None] = lambda request: None
     stopped: threading.Event = field(default_factory=threading.Event)
+    forbidden: set[str] = field(default_factory=set)
     versions: Iterator[int] = field(default_factory=lambda: count(1))
 
     @staticmethod
@@ -105,7 +113,7 @@ class KubeApi:
 
     def writes(self) -> list[Request]:
         """The requests that were meant to change something."""
-        return [request for request in self.requests if request.method != "GET"]
+        return [request for request in self.requests if request.method != "GET" and request.path != REVIEWS]
 
     def answer(self, request: Request) -> Reply:
         """What a request gets."""
@@ -144,10 +152,20 @@ class KubeApi:
         wanted = dict(
             pair.split("=") for text in request.query.get("labelSelector", ()) for pair in text.split(",")
         )
-        here = [m for path, m in self.objects.items() if path.rpartition("/")[0] == request.path]
+        root, _, plural = request.path.rpartition("/")
+        everywhere = root in KINDS
+        here = [
+            m
+            for path, m in self.objects.items()
+            if path.rpartition("/")[0] == request.path
+            or (everywhere and path.startswith(f"{root}/namespaces/") and path.split("/")[-2] == plural)
+        ]
         return [m for m in here if wanted.items() <= (m["metadata"].get("labels") or {}).items()]
 
     def _post(self, request: Request) -> Reply:
+        if request.path == REVIEWS:
+            verb = request.body["spec"]["resourceAttributes"]["verb"]
+            return Reply(201, {**request.body, "status": {"allowed": verb not in self.forbidden}})
         path = f"{request.path}/{request.body['metadata']['name']}"
         if path in self.objects:
             return status(409, "AlreadyExists", f"{path} already exists")
@@ -166,9 +184,10 @@ class KubeApi:
     def _delete(self, request: Request) -> Reply:
         if request.path not in self.objects:
             return status(404, "NotFound", f"{request.path} not found")
-        uid = (request.body or {}).get("preconditions", {}).get("uid")
-        if uid not in (None, self.objects[request.path]["metadata"]["uid"]):
-            return status(409, "Conflict", "Precondition failed: UID in precondition")
+        meta = self.objects[request.path]["metadata"]
+        for name, wanted in ((request.body or {}).get("preconditions") or {}).items():
+            if wanted != meta[name]:
+                return status(409, "Conflict", f"Precondition failed: {name} in precondition")
         return Reply(200, self.objects.pop(request.path))
 
 

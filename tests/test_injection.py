@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from copy import deepcopy
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -18,6 +19,7 @@ from harness.errors import HarnessError
 from harness.faults import Abort, BadConfig, BlastRadius, Disconnect, Evict, Nothing, PodKill, Scale, Target
 from harness.injection import EXPIRES, Healing, apply_changes, heal, inject, resolve
 from harness.ledger import Ledger
+from harness.marks import CLAIM, marks
 
 CATALOG = Ref("networking.istio.io/v1", "VirtualService", "shop", "catalog")
 CATALOG_PATH = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices/catalog"
@@ -274,6 +276,7 @@ def test_the_inverse_is_on_disk_before_the_change_is_made(cluster, shop, ledger,
     assert seen == [
         ("catalog", "Restore"),
         ("envoyfilters", "Uncreate"),
+        ("configmaps", "Uncreate"),
         ("strict", "Recreate"),
         ("catalog", "Restore"),
     ]
@@ -287,10 +290,12 @@ def test_changes_are_reverted_in_reverse_order(cluster, shop, ledger):
     injection = _apply(cluster, ledger, *CHANGES)
     assert shop.objects[CATALOG_PATH]["spec"] == {"hosts": ["catalog", "extra"], "http": [{"route": []}]}
     shop.requests.clear()
+    [keepsake] = [change.ref for change in injection.changes if change.ref.kind == "ConfigMap"]
     assert injection.revert() == Healing(
         done=(
             "VirtualService shop/catalog metadata.annotations.team/pager, spec.hosts is set back.",
             "PeerAuthentication shop/strict is created again.",
+            f"{keepsake} is deleted again.",
             "EnvoyFilter shop/extra is deleted again.",
             "VirtualService shop/catalog spec.http[0].retries is set back.",
         )
@@ -394,7 +399,7 @@ def test_an_object_that_is_gone_needs_no_revert(cluster, shop, ledger):
     shop.put(_manifest(POLICY, mtls={"mode": "DISABLE"}))
     del shop.objects[FILTER_PATH], shop.objects[CATALOG_PATH]
     healing = injection.revert()
-    assert (len(healing.done), len(healing.kept), healing.failed) == (1, 2, ())
+    assert (len(healing.done), len(healing.kept), healing.failed) == (2, 2, ())
     assert shop.objects[POLICY_PATH]["spec"] == {"mtls": {"mode": "DISABLE"}}
 
 
@@ -445,14 +450,14 @@ def test_a_pod_that_is_still_ending_is_created_again_when_it_is_gone(cluster, sh
             del shop.objects[path]
 
     shop.before = end
-    assert injection.end() == Healing(done=("Pod shop/lone is created again.",))
+    assert injection.end().done[0] == "Pod shop/lone is created again."
     assert shop.objects[path]["metadata"]["uid"] != "u-lone"
     assert ledger.pending(cluster.identity) == ()
 
 
 def test_a_pod_that_does_not_end_stays_in_the_ledger(cluster, shop, ledger, monkeypatch):
     """The next heal brings it back."""
-    monkeypatch.setattr("harness.injection._MARGIN", 0.2)
+    monkeypatch.setattr("harness.healing._MARGIN", 0.2)
     ref, path = _lone_pod(shop)
     [failed] = _apply(cluster, ledger, Delete(ref)).end().failed
     assert "still being deleted" in failed
@@ -535,25 +540,16 @@ def test_a_run_that_could_not_revert_leaves_it_to_heal(cluster, shop, ledger):
 def _left_elsewhere(api, name, expires, **labels):
     """A filter that a run on another machine made, in a namespace of its own; the API lists all namespaces."""
     manifest = _manifest(Ref(FILTER.api_version, FILTER.kind, "bank", name), configPatches=[])
-    manifest["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "harness", **labels}
+    manifest["metadata"]["labels"] = labels
     if expires:
         manifest["metadata"]["annotations"] = {EXPIRES: expires}
     api.put(manifest)
-
-    def everywhere(request):
-        if request.path != "/apis/networking.istio.io/v1alpha3/envoyfilters":
-            return None
-        assert request.query == {"labelSelector": ["app.kubernetes.io/managed-by=harness"]}
-        found = [kept for kept in api.objects.values() if kept["kind"] == "EnvoyFilter"]
-        return api.reply(200, {"kind": "List", "items": found})
-
-    api.before = everywhere
 
 
 def test_heal_deletes_the_filter_of_a_run_that_died_on_another_machine(cluster, shop, ledger):
     """The object itself says that its time is over; no ledger here knows it."""
     before = _state(shop)
-    _left_elsewhere(shop, "harness-old", "2026-01-01T00:00:00Z")
+    _left_elsewhere(shop, "harness-old", "2026-01-01T00:00:00Z", **{CLAIM: "true"})
     [done] = heal(cluster, ledger).done
     assert "EnvoyFilter bank/harness-old" in done
     assert _state(shop) == before
@@ -562,8 +558,8 @@ def test_heal_deletes_the_filter_of_a_run_that_died_on_another_machine(cluster, 
 
 def test_heal_keeps_the_filter_of_a_run_that_may_be_alive_on_another_machine(cluster, shop, ledger):
     """It is named with its expiry; so is one that does not say, and none that was never ours."""
-    _left_elsewhere(shop, "harness-new", "2999-01-01T00:00:00Z", **{"harness.mesh/run": "r-1"})
-    _left_elsewhere(shop, "harness-odd", "soon", **{"harness.mesh/run": "r-2"})
+    _left_elsewhere(shop, "harness-new", "2999-01-01T00:00:00Z", **{CLAIM: "true", "harness.mesh/run": "r-1"})
+    _left_elsewhere(shop, "harness-odd", "soon", **{CLAIM: "true", "harness.mesh/run": "r-2"})
     _left_elsewhere(shop, "theirs", "")
     healing = heal(cluster, ledger)
     assert healing == Healing(claimed=healing.claimed)
@@ -600,15 +596,15 @@ def test_heal_goes_on_past_an_object_that_it_cannot_restore(cluster, shop, ledge
     shop.before = lambda request: _forbidden(shop) if request.method == "DELETE" else None
     with (
         pytest.raises(
-            HarnessError, match=r"Left behind: EnvoyFilter shop/extra is not restored: .*harness heal"
+            HarnessError, match=r"Left behind: .*EnvoyFilter shop/extra is not restored: .*harness heal"
         ),
         injection,
     ):
         pass
     healing = heal(cluster, ledger)
-    assert (healing.done, healing.kept, len(healing.failed)) == ((), (), 1)
+    assert (healing.done, healing.kept, len(healing.failed)) == ((), (), 2)
     shop.before = lambda request: None
-    assert heal(cluster, ledger).done == ("EnvoyFilter shop/extra is deleted again.",)
+    assert heal(cluster, ledger).done[1:] == ("EnvoyFilter shop/extra is deleted again.",)
     assert _state(shop) == before
     assert heal(cluster, ledger) == Healing()
 
@@ -628,7 +624,7 @@ def test_heal_removes_the_file_of_a_run_that_died_after_its_last_revert(cluster,
     _die(shop, _apply(cluster, ledger, RETRIES))
     path = tmp_path / "ledger" / "run.jsonl"
     path.write_text(path.read_text() + '{"reverted": 0}\n')
-    assert heal(cluster, ledger) == Healing()
+    assert heal(cluster, ledger, elsewhere=False) == Healing()
     assert not path.exists()
 
 
@@ -643,7 +639,9 @@ def _die(api, injection):
 def test_heal_leaves_a_living_run_alone(cluster, shop, ledger):
     """Until its claim expires."""
     with _apply(cluster, ledger, RETRIES):
-        assert heal(cluster, ledger) == Healing()
+        healing = heal(cluster, ledger)
+        assert healing == Healing(claimed=healing.claimed)
+        assert "VirtualService shop/catalog is claimed by the run run until" in healing.claimed[0]
     with apply_changes(cluster, (RETRIES,), run="slow", ledger=ledger, expires_in=-1):
         assert len(heal(cluster, ledger).done) == 1
     assert shop.objects[CATALOG_PATH]["spec"]["http"][0]["retries"] == {"attempts": 2}
@@ -700,6 +698,96 @@ def test_wherever_a_run_breaks_off_heal_gives_back_the_state_before(
     assert heal(cluster, ledger).failed == ()
     assert _state(shop) == before
     assert heal(cluster, ledger) == Healing()
+
+
+_NAMES = st.sampled_from(("a", "b", "c"))
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 9) | st.text("xyz", max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    spec=st.dictionaries(_NAMES, _VALUES, max_size=3),
+    labels=st.dictionaries(_NAMES, st.text("xyz", max_size=3), max_size=2),
+    edits=st.lists(
+        st.builds(
+            Edit,
+            st.tuples(st.just("spec"), _NAMES, _NAMES) | st.tuples(st.just("spec"), _NAMES),
+            _VALUES | st.just(ABSENT),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    number=st.integers(0, 6),
+    effect=st.booleans(),
+    theirs=st.one_of(st.none(), _VALUES),
+)
+def test_another_machine_gives_back_the_state_before_from_the_objects_alone(
+    cluster, shop, tmp_path, *, spec, labels, edits, number, effect, theirs
+):
+    """Any object, any patch, any moment of the crash, and an edit by somebody else: only the kubeconfig is known."""
+    _fill(shop)
+    manifest = _manifest(CATALOG, **spec)
+    if labels:
+        manifest["metadata"]["labels"] = labels
+    shop.put(manifest)
+    before = _state(shop)
+    _Outage(shop, number, effect=effect)
+    try:
+        patch = Patch(CATALOG, tuple(edits))
+        ours = Ledger(tmp_path / uuid4().hex)
+        with apply_changes(cluster, (patch, *CHANGES[1:3]), run="run", ledger=ours, expires_in=-1):
+            pass
+    except HarnessError:
+        pass
+    shop.before = shop.after = lambda request: None
+    if theirs is not None:
+        catalog = deepcopy(shop.objects[CATALOG_PATH])
+        catalog["spec"]["theirs"] = before[CATALOG_PATH]["spec"]["theirs"] = theirs
+        shop.put(catalog)
+    assert heal(cluster, Ledger(tmp_path / uuid4().hex)).failed == ()
+    assert _state(shop) == before
+    assert heal(cluster, Ledger(tmp_path / uuid4().hex)) == Healing()
+
+
+def test_what_a_changed_object_says_is_written_with_the_change_and_goes_with_it(cluster, shop, ledger):
+    """Owner, expiry, a hash of what was there, and the inverse: in one write each."""
+    with apply_changes(cluster, (RETRIES,), run="run", ledger=ledger, expires_in=60) as injection:
+        assert len(shop.writes()) == 1
+        meta = shop.objects[CATALOG_PATH]["metadata"]
+        assert meta["labels"] == {CLAIM: "true"}
+        [(made,), broken] = marks(shop.objects[CATALOG_PATH])
+        assert (made.owner, made.expires, broken) == (injection.name, injection.expires, ())
+    assert len(shop.writes()) == 2
+    assert "annotations" not in shop.objects[CATALOG_PATH]["metadata"]
+
+
+def test_a_mark_that_names_no_owner_is_healed_and_one_that_cannot_be_read_is_named(cluster, shop, tmp_path):
+    """What nobody claims is nobody's; what cannot be read has to be seen by a person."""
+    with apply_changes(cluster, (RETRIES,), run="run", ledger=Ledger(tmp_path / "gone"), expires_in=60):
+        route = shop.objects[CATALOG_PATH]
+        [name] = route["metadata"]["annotations"]
+        content = json.loads(route["metadata"]["annotations"][name])
+        route["metadata"]["annotations"] = {name: json.dumps({**content, "owner": ""}), f"{name}x": "?"}
+        healing = heal(cluster, Ledger(tmp_path / "here"))
+    assert healing.done == ("VirtualService shop/catalog spec.http[0].retries is set back.",)
+    assert "says in its annotation" in healing.failed[0]
+
+
+def test_two_patches_of_one_object_by_runs_that_are_gone_are_undone_newest_first(cluster, shop, tmp_path):
+    """Also by a machine that has never heard of them."""
+    before = _state(shop)
+    for number, attempts in enumerate((3, 4)):
+        change = Patch(CATALOG, (Edit(("spec", "http", 0, "retries", "attempts"), attempts),))
+        gone = apply_changes(
+            cluster, (change,), run=f"run{number}", ledger=Ledger(tmp_path / str(number)), expires_in=-1
+        )
+        gone._entries.close()
+    assert len(heal(cluster, Ledger(tmp_path / "here")).done) == 2
+    assert _state(shop) == before
 
 
 _VICTIM = """

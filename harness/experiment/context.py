@@ -12,12 +12,15 @@ from harness.counts import Counts
 from harness.errors import HarnessError
 from harness.experiment.meter import Meter
 from harness.experiment.model import Experiment, Mesh, Watch
+from harness.experiment.tenure import Tenure
 from harness.faults import Evidence, Pod, Scene, Target
 from harness.journal import Journal, Objective
 from harness.load import Traffic
 from harness.series import Missing, Window
 from harness.slo import SLI, SLO, Probe, Ratio
 from harness.verdict import Verdict, assess
+
+_SLICE = 0.2  # seconds between two looks at the kill switch
 
 Taken = Mapping[SLI, Counts | Missing]
 """What was counted of each SLI in a window."""
@@ -35,6 +38,7 @@ class Context:
     scene: Scene
     evidence: Evidence
     traffic: Traffic
+    tenure: Tenure
 
     @property
     def poll(self) -> float:
@@ -46,10 +50,14 @@ class Context:
         return self.meter.now()
 
     def wait(self) -> None:
-        """Lets one poll pass. Raises HarnessError when there is no traffic any more."""
+        """Lets one poll pass. Raises HarnessError when the run has to end: no traffic, or `Tenure.check`."""
         if failure := self.traffic.failure():
             raise HarnessError(f"No traffic: {failure}")
-        time.sleep(self.poll)
+        until = time.monotonic() + self.poll
+        self.tenure.check()
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _SLICE))
+            self.tenure.check()
 
     def count(self, phase: str, window: Window) -> Taken:
         """Counts hypothesis and guardrails, and writes the counts of the hypothesis to the journal."""

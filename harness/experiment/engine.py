@@ -21,11 +21,14 @@ from harness.experiment.meter import Meter
 from harness.experiment.model import Experiment, Mesh, Quiet, Watch
 from harness.experiment.observation import await_evidence, await_gate, observe
 from harness.experiment.recovery import recover
+from harness.experiment.tenure import Tenure
 from harness.faults import Evidence, NoEvidence, Replaced, Scene, Share
 from harness.injection import Healing, Injection, apply_changes, heal, inject, resolve
 from harness.journal import Journal
 from harness.ledger import Ledger
 from harness.load import Traffic
+from harness.rbac import missing, needs
+from harness.slo import Probe
 from harness.verdict import Judgement, Verdict, judge
 
 _MARGIN = 60.0  # seconds after its time is up from which a fault counts as left behind
@@ -109,28 +112,62 @@ class _Course:
 
     def follow(self, interrupts: Interrupts) -> None:
         """Goes through the phases up to recover. Raises HarnessError when one of them cannot be done."""
-        meter, scene, evidence = self._resolve()
-        with self._traffic() as traffic:
-            context = Context(
-                self.experiment, self.mesh, self.journal, self.watch, meter, scene, evidence, traffic
-            )
-            with self._weakened(context, interrupts):
-                steady = not self.weaken and not isinstance(evidence, NoEvidence)
-                with phase("gate", context):
-                    await_gate(context, steady=steady)
-                ended, ready_at = self._fault(context, interrupts)
-                with phase("recover", context):
-                    recover(context, since=ended, ready_at=ready_at)
+        namespace = self.experiment.target.namespace
+        with interrupts.held(), Tenure(self.mesh.cluster, self.ledger, self.run_id, namespace) as tenure:
+            meter, scene, evidence = self._resolve(tenure, interrupts)
+            tenure.await_watchdog()  # it is not to compete with the beginning of the traffic
+            with interrupts.released(), self._traffic() as traffic:
+                context = Context(
+                    self.experiment,
+                    self.mesh,
+                    self.journal,
+                    self.watch,
+                    meter,
+                    scene,
+                    evidence,
+                    traffic,
+                    tenure,
+                )
+                self._act(context, interrupts)
 
-    def _resolve(self) -> tuple[Meter, Scene, Evidence]:
-        """Heals, finds the pods and refuses what reaches too far, before anything is written by this run."""
+    def _act(self, context: Context, interrupts: Interrupts) -> None:
+        """The phases from gate to recover."""
+        with self._weakened(context, interrupts):
+            steady = not self.weaken and not isinstance(context.evidence, NoEvidence)
+            with phase("gate", context):
+                await_gate(context, steady=steady)
+            ended, ready_at = self._fault(context, interrupts)
+            with phase("recover", context):
+                recover(context, since=ended, ready_at=ready_at)
+
+    def _resolve(self, tenure: Tenure, interrupts: Interrupts) -> tuple[Meter, Scene, Evidence]:
+        """Heals, takes the mesh, finds the pods and refuses what reaches too far, before anything is changed."""
         self.watch.phase("resolve")
         self.journal.write(log.PhaseStarted(time.time(), "resolve"))
-        self._heal()
-        fault, target = self.experiment.fault, self.experiment.target
-        scene = resolve(self.mesh.cluster, target, run=self.run_id, seed=self.seed, fault=fault)
-        self.experiment.blast_radius.check(fault, scene)
-        evidence = fault.evidence(scene)
+        with interrupts.released():
+            healing = self._heal()
+            fault, target = self.experiment.fault, self.experiment.target
+            scene = resolve(self.mesh.cluster, target, run=self.run_id, seed=self.seed, fault=fault)
+            self.experiment.blast_radius.check(fault, scene)
+            evidence = fault.evidence(scene)
+            self._check_rights(scene)
+        tenure.take()
+        with interrupts.released():
+            self._check(healing)
+            return self._resolved(scene, evidence), scene, evidence
+
+    def _check_rights(self, scene: Scene) -> None:
+        """Raises HarnessError when the credentials lack a right that this run needs; names all of them."""
+        changes = (*self.weaken, *self.experiment.fault.changes(scene))
+        probes = any(isinstance(slo.sli, Probe) for slo in self.experiment.indicators)
+        wanted = needs(changes, self.experiment.target.namespace, probes=probes)
+        if lacking := missing(self.mesh.cluster, wanted):
+            raise HarnessError(
+                f"The credentials in use may not {', '.join(map(str, lacking))}; `harness rbac` prints a role that may."
+            )
+
+    def _resolved(self, scene: Scene, evidence: Evidence) -> Meter:
+        """Writes down what was found; gives what counts from now on."""
         meter = Meter(self.mesh)
         kind = type(evidence).__name__.lower() if not isinstance(evidence, NoEvidence) else "none"
         percent, partial = (
@@ -139,19 +176,24 @@ class _Course:
         names = tuple(pod.name for pod in scene.pods)
         self.journal.write(log.Resolved(meter.now(), names, kind, percent, partial))
         self.journal.write(log.PhaseEnded(meter.now(), "resolve"))
-        return meter, scene, evidence
+        return meter
 
-    def _heal(self) -> None:
-        """Undoes what earlier runs left. Raises HarnessError when some of it stays in force."""
+    def _heal(self) -> Healing:
+        """Undoes what earlier runs left."""
         healing = heal(self.mesh.cluster, self.ledger)
         if healing.done or healing.kept or healing.failed:
             self.journal.write(
                 log.Reverted(time.time(), "leftovers", healing.done, healing.kept, healing.failed)
             )
-        if healing.claimed:
-            raise HarnessError(f"A fault of another run is in force: {' '.join(healing.claimed)}")
+        return healing
+
+    @staticmethod
+    def _check(healing: Healing) -> None:
+        """Raises HarnessError when some of what earlier runs left stays in force."""
         if healing.failed:
             raise HarnessError("What an earlier run left has to be undone first; run `harness heal`.")
+        if healing.claimed:
+            raise HarnessError(f"A fault of another run is in force: {' '.join(healing.claimed)}")
 
     @contextmanager
     def _traffic(self) -> Iterator[Traffic]:
@@ -180,6 +222,7 @@ class _Course:
         if not self.weaken:
             yield
             return
+        context.tenure.await_watchdog()
         with interrupts.held():
             injection = apply_changes(
                 self.mesh.cluster,
@@ -202,6 +245,7 @@ class _Course:
         """
         injection: Injection | None = None
         replaced: float | None = None
+        context.tenure.await_watchdog()
         injected = context.now()
         with interrupts.held():
             try:

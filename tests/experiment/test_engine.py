@@ -3,10 +3,13 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
+from support import eventually
 
 from harness import journal as log
 from harness.changes import ABSENT, Edit, Patch, Ref
@@ -21,6 +24,29 @@ from harness.slo import SLO, availability, mtls_share, plaintext_refused
 from harness.verdict import Verdict
 
 SCRAPE = 0.1  # of the world
+KILLED = """
+import sys
+from pathlib import Path
+from harness.cluster import Cluster
+from harness.experiment import Experiment, Mesh, run
+from harness.faults import Abort, BlastRadius, Target
+from harness.journal import Journal
+from harness.ledger import Ledger
+from harness.load import Load
+from harness.prometheus import Prometheus
+from harness.slo import SLO, availability
+kubeconfig, entry, prometheus, folder = sys.argv[1:]
+with Cluster.connect(Path(kubeconfig)) as cluster, Journal(Path(folder) / "run.jsonl") as journal:
+    run(
+        Experiment(
+            [SLO("availability", availability("payments", "shop"), at_least=0.95)],
+            Target("payments", "shop"), Abort(503, 30), Load("browse", rate=100),
+            BlastRadius(max_pods=3, seconds=60), observe=60.0,
+        ),
+        Mesh(cluster, entry, Prometheus(prometheus), 30.0),
+        name="killed", run_id="killed", seed=1, journal=journal, ledger=Ledger(Path(folder) / "ledger"),
+    )
+"""
 TARGET = Target("payments", "shop")
 UP = SLO("availability", availability("payments", "shop"), at_least=0.95)
 ENCRYPTED = SLO("mTLS", mtls_share("payments", "shop"), at_least=1.0, enough=50)
@@ -329,3 +355,48 @@ def test_a_signal_undoes_everything_and_ends_the_run(world, perform, tmp_path, n
     assert [stop.reason for stop in select(log.read(tmp_path / "run.jsonl"), log.Stopped)] == [
         f"interrupted by {number.name}"
     ]
+
+
+def test_the_stop_file_ends_a_run_within_a_second_with_everything_undone(world, perform, tmp_path):
+    """The verdict is INCONCLUSIVE and says why; the next run does not begin before the file is gone."""
+    before = world.api.state()
+    stopped: list[float] = []
+
+    def stop_when_injected(request):
+        if request.method == "POST" and "envoyfilters" in request.path and not stopped:
+            (tmp_path / "stop").touch()
+            stopped.append(time.monotonic())
+        if request.method == "DELETE" and "envoyfilters" in request.path:
+            stopped.append(time.monotonic())
+        return answer(request)
+
+    answer = world.api.before
+    world.api.before = stop_when_injected
+    judgement, events = perform(experiment(Abort(503, 30)))
+    assert judgement.verdict is Verdict.INCONCLUSIVE, judgement
+    assert "Stopped by the file" in select(events, log.Stopped)[0].reason
+    assert stopped[1] - stopped[0] < 1.5
+    assert world.api.state() == before
+
+
+def test_a_run_without_the_rights_it_needs_is_refused_before_anything_is_written(world, perform):
+    """All that is missing is named at once."""
+    world.api.forbidden.add("create")
+    judgement, _ = perform(experiment(Abort(503, 30)))
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "create envoyfilters.networking.istio.io in namespace shop" in judgement.reasons[0]
+    assert "harness rbac" in judgement.reasons[0]
+    assert world.api.writes() == []
+
+
+def test_a_run_that_is_killed_is_undone_by_its_watchdog(world, write_kubeconfig, tmp_path):
+    """With the fault in force and traffic flowing; the Lease of the mesh goes, too."""
+    before = world.api.state()
+    arguments = [write_kubeconfig(world.api.url), world.entry_url, world.prometheus_url, tmp_path]
+    with subprocess.Popen([sys.executable, "-c", KILLED, *map(str, arguments)]) as process:
+        eventually(lambda: any("envoyfilters" in path for path in list(world.api.objects)), 30)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed = time.monotonic()
+        eventually(lambda: world.api.state() == before)
+    assert time.monotonic() - killed < 3.0

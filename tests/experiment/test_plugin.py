@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from harness.changes import Create, undo
 from harness.ledger import Ledger
@@ -300,3 +301,45 @@ def test_sessions_without_experiments_pay_nothing(session, pytester):
     program = f"import sys, harness.plugin; print([name for name in {heavy!r} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
     assert not (pytester.path / "reports").exists()
+
+
+def test_a_dry_run_shows_everything_and_writes_nothing(session, world):
+    """The exact objects and patches, the pods, the evidence and the radius; no object changes its version."""
+    before = {path: kept["metadata"]["resourceVersion"] for path, kept in world.api.objects.items()}
+    result = session("test_control", "--harness-dry-run")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "*# test_control*",
+            "pods:",
+            "- payments-1",
+            "fault: abort 503 30%",
+            "*percent: 30*",
+            "*pods: 3 of at most 3*",
+            "*patch: VirtualService shop/payments*",
+            "*spec.http*retries:*",
+            "*kind: EnvoyFilter*",
+            "*1 skipped*",
+        ]
+    )
+    assert {path: kept["metadata"]["resourceVersion"] for path, kept in world.api.objects.items()} == before
+    assert world.api.writes() == []
+
+
+def test_the_roles_that_experiments_need_are_worked_out_from_their_changes(session, world, pytester):
+    """Of all chosen ones together, in a file that can be applied."""
+    assert session("test_held", "test_control", "--harness-rbac=roles.yaml").ret == 0
+    found = list(yaml.safe_load_all((pytester.path / "roles.yaml").read_text()))
+    rules = {
+        resource: rule["verbs"]
+        for role in found
+        if role["metadata"].get("namespace") == "shop"
+        for rule in role["rules"]
+        for resource in rule["resources"]
+    }
+    assert rules == {
+        "pods": ["list"],
+        "virtualservices": ["get", "update"],
+        "envoyfilters": ["create", "delete", "get"],
+    }
+    assert world.api.writes() == []

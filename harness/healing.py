@@ -1,0 +1,220 @@
+"""Undoing what runs did: one change of the ledger after the other, and what objects of the cluster say of themselves.
+
+All of it may be done twice, and by several at once. It goes on past an object that cannot be restored.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Final
+
+from harness.changes import (
+    LeftToController,
+    Manifest,
+    Recreate,
+    Ref,
+    Restore,
+    Uncreate,
+    owner_of,
+    render,
+    restore,
+)
+from harness.cluster import Cluster
+from harness.errors import HarnessError
+from harness.ledger import Entries, Ledger, Record
+from harness.leftovers import Leftovers, leftovers
+from harness.marks import Mark, digest, unmark
+
+_GRACE: Final = 30.0  # seconds that Kubernetes gives a pod to end unless it says otherwise
+_LONGEST_GRACE: Final = 120.0
+_MARGIN: Final = 10.0
+_POLL: Final = 0.1
+_PAUSE: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Healing:
+    """What a revert did, in sentences.
+
+    Attributes:
+        done: objects that are as they were before.
+        kept: fields or objects that were left alone, since somebody else changed them meanwhile.
+        failed: objects that could not be restored, with the reason; they stay in the ledger.
+        claimed: faults in force that `heal` left alone, since the run that made them claims them still.
+        unseen: what `heal` could not look for, with the reason.
+    """
+
+    done: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    claimed: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+    def __add__(self, other: Healing) -> Healing:
+        return Healing(**{name: mine + vars(other)[name] for name, mine in vars(self).items()})
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All of it."""
+        return tuple(text for texts in vars(self).values() for text in texts)
+
+
+def heal(cluster: Cluster, ledger: Ledger, *, elsewhere: bool = True, patience: float = 0.0) -> Healing:
+    """Reverts what runs that ended without it left in this mesh, newest first.
+
+    That is what the ledger of this machine knows, and what runs of any machine created or changed, in all namespaces,
+    and claim no longer. The changes of a run that is still alive are left alone until they expire. A ledger that
+    cannot be read is named in `failed`, when everything else has been done.
+
+    Args:
+        cluster: where.
+        ledger: what runs of this machine wrote down.
+        elsewhere: whether to look for what runs of other machines left, too.
+        patience: for how long, in seconds, what fails is tried again.
+
+    Raises:
+        HarnessError: the ledger cannot be written.
+    """
+    deadline = time.monotonic() + patience
+    healing = _heal_once(cluster, ledger, elsewhere)
+    while (healing.failed or healing.unseen) and time.monotonic() < deadline:
+        time.sleep(min(_PAUSE, patience))
+        again = _heal_once(cluster, ledger, elsewhere)
+        healing = replace(again, done=healing.done + again.done, kept=healing.kept + again.kept)
+    return healing
+
+
+def _heal_once(cluster: Cluster, ledger: Ledger, elsewhere: bool) -> Healing:
+    healing = Healing()
+    with ExitStack() as stack:
+        runs: dict[str, Entries] = {}
+        for record in reversed(ledger.pending(cluster.identity)):
+            if record.run not in runs:
+                runs[record.run] = stack.enter_context(ledger.open(record.run, record.mesh))
+            healing += undone(cluster, runs[record.run], record)
+    if elsewhere:
+        healing += _elsewhere(cluster, leftovers(cluster)) + Healing(failed=ledger.damage(cluster.identity))
+    ledger.sweep()
+    return healing
+
+
+def _elsewhere(cluster: Cluster, found: Leftovers) -> Healing:
+    """Undoes the leftovers whose claim is over, the newest first, and names the others."""
+    healing = Healing(claimed=found.claimed, unseen=found.unseen, failed=found.broken)
+    for ref, made in found.changed:
+        try:
+            healing += _by_mark(cluster, ref, made)
+        except HarnessError as error:
+            healing += Healing(
+                failed=(f"{ref}, which a run changed whose claim is over, is not restored: {error}",)
+            )
+    for ref, uid in found.created:
+        if any(ref == kept for kept, made in found.changed if isinstance(made.undo, Recreate)):
+            continue
+        try:
+            cluster.delete(ref, uid=uid)
+            healing += Healing(done=(f"{ref}, which a run left whose claim is over, is deleted.",))
+        except HarnessError as error:
+            healing += Healing(failed=(f"{ref}, which a run left whose claim is over, is in force: {error}",))
+    return healing
+
+
+def _by_mark(cluster: Cluster, ref: Ref, made: Mark) -> Healing:
+    """Undoes what an object says of itself; of what it keeps for another one, it is the only trace, and goes last."""
+    if isinstance(made.undo, Recreate):
+        healing = _recreate(cluster, made.undo)
+        cluster.delete(ref)
+        return healing
+    healing = _restore_fields(cluster, replace(made.undo, mark=made.key))
+    current = cluster.get(ref)
+    if healing.done and current is not None and digest(current) != made.before:
+        return healing + Healing(
+            kept=(f"{ref} differs from what it was in other fields; they stay as they are.",)
+        )
+    return healing
+
+
+def undone(cluster: Cluster, entries: Entries, record: Record) -> Healing:
+    """Undoes one change and writes that down; what keeps it from that is in `failed`."""
+    try:
+        healing = _restore(cluster, record)
+    except HarnessError as error:
+        return Healing(failed=(f"{record.undo.ref} is not restored: {error}",))
+    try:
+        entries.reverted(record)
+    except HarnessError as error:
+        return healing + Healing(
+            failed=(f"That {record.undo.ref} is restored is not in the ledger: {error}",)
+        )
+    return healing
+
+
+def _restore(cluster: Cluster, record: Record) -> Healing:
+    match record.undo:
+        case Uncreate():
+            return _uncreate(cluster, record.undo)
+        case Restore():
+            return _restore_fields(cluster, record.undo)
+        case Recreate():
+            return _recreate(cluster, record.undo)
+        case LeftToController(ref):
+            return Healing(done=(f"{ref} is replaced by its controller.",))
+
+
+def _uncreate(cluster: Cluster, undo: Uncreate) -> Healing:
+    current = cluster.get(undo.ref)
+    if current is not None:
+        uid = current["metadata"]["uid"]
+        if uid != undo.uid and owner_of(current) != undo.owner:
+            return Healing(kept=(f"{undo.ref} was created by somebody else meanwhile; it is left alone.",))
+        cluster.delete(undo.ref, uid=uid)
+    return Healing(done=(f"{undo.ref} is deleted again.",))
+
+
+def _recreate(cluster: Cluster, undo: Recreate) -> Healing:
+    current = _when_gone(cluster, undo.ref)
+    if current is None:
+        try:
+            cluster.create(undo.manifest)
+        except HarnessError:
+            if cluster.get(undo.ref) is None:  # else another one who heals was faster
+                raise
+        return Healing(done=(f"{undo.ref} is created again.",))
+    if undo.uid and current["metadata"].get("uid") == undo.uid:
+        return Healing(done=(f"{undo.ref} was never deleted.",))
+    return Healing(kept=(f"{undo.ref} exists again; it is left as it is.",))
+
+
+def _when_gone(cluster: Cluster, ref: Ref) -> Manifest | None:
+    """An object that is about to stay, or None when there is none; one that is being deleted is waited for.
+
+    Raises:
+        HarnessError: it is not gone some seconds after the time it was given to end.
+    """
+    began = time.monotonic()
+    while (current := cluster.get(ref)) is not None and "deletionTimestamp" in current["metadata"]:
+        grace = current["metadata"].get("deletionGracePeriodSeconds", _GRACE)
+        waited = time.monotonic() - began
+        if waited > min(grace, _LONGEST_GRACE) + _MARGIN:
+            raise HarnessError(
+                f"It is still being deleted after {waited:.0f} s; see what holds it up (its finalizers, its node)."
+            )
+        time.sleep(_POLL)
+    return current
+
+
+def _restore_fields(cluster: Cluster, undo: Restore) -> Healing:
+    if cluster.get(undo.ref) is None:
+        return Healing(kept=(f"{undo.ref} was deleted by somebody else meanwhile; it stays so.",))
+    kept: list[str] = []
+
+    def edit(current: Manifest) -> Manifest:
+        restored, paths = restore(undo, unmark(current, undo.mark))
+        kept[:] = [f"{undo.ref} {render(path)} was changed by somebody else meanwhile." for path in paths]
+        return restored
+
+    cluster.patch(undo.ref, edit)
+    paths = ", ".join(render(field.path) for field in undo.fields)
+    return Healing(done=() if kept else (f"{undo.ref} {paths} is set back.",), kept=tuple(kept))

@@ -1,0 +1,86 @@
+"""A run to be killed: python victim.py KUBECONFIG LEDGER makes changes of every kind and reverts them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+from harness.changes import ABSENT, Create, Delete, Edit, Patch, Ref
+from harness.cluster import Cluster
+from harness.experiment.interrupts import interruptible
+from harness.injection import apply_changes, heal
+from harness.lease import Lease
+from harness.ledger import Ledger
+from harness.watchdog import Watchdog
+
+ROUTE = Ref("networking.istio.io/v1", "VirtualService", "default", "web")
+FILTER = {
+    "apiVersion": "networking.istio.io/v1alpha3",
+    "kind": "EnvoyFilter",
+    "metadata": {"name": "harness-matrix", "namespace": "default"},
+    "spec": {
+        "workloadSelector": {"labels": {"app": "web"}},
+        "configPatches": [
+            {
+                "applyTo": "HTTP_FILTER",
+                "match": {
+                    "context": "SIDECAR_INBOUND",
+                    "listener": {
+                        "filterChain": {
+                            "filter": {
+                                "name": "envoy.filters.network.http_connection_manager",
+                                "subFilter": {"name": "envoy.filters.http.router"},
+                            }
+                        }
+                    },
+                },
+                "patch": {
+                    "operation": "INSERT_BEFORE",
+                    "value": {
+                        "name": "envoy.filters.http.fault",
+                        "typed_config": {
+                            "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
+                            "abort": {
+                                "http_status": 503,
+                                "percentage": {"numerator": 300000, "denominator": "MILLION"},
+                            },
+                        },
+                    },
+                },
+            }
+        ],
+    },
+}
+CHANGES = (
+    Patch(ROUTE, (Edit(("spec", "http", 0, "retries"), ABSENT), Edit(("spec", "http", 0, "timeout"), "2s"))),
+    Create(FILTER),
+    Delete(Ref("security.istio.io/v1", "PeerAuthentication", "default", "strict")),
+    Patch(Ref("apps/v1", "Deployment", "default", "web"), (Edit(("metadata", "annotations", "x/y"), "z"),)),
+)
+
+
+def main() -> None:
+    """Everything that a run does to a mesh."""
+    kubeconfig, directory = map(Path, sys.argv[1:])
+    ledger, run = Ledger(directory), f"victim-{uuid4().hex[:8]}"
+    with (
+        Cluster.connect(kubeconfig) as cluster,
+        interruptible() as interrupts,
+        interrupts.held(),
+        Watchdog(cluster, ledger) as watchdog,
+    ):
+        heal(cluster, ledger, elsewhere=False)
+        watchdog.await_ready()
+        print("ready", flush=True)  # noqa: T201
+        with (
+            Lease(cluster, ledger, run),
+            apply_changes(cluster, CHANGES, run=run, ledger=ledger, expires_in=600),
+            interrupts.released(),
+        ):
+            pass
+        print("over", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""The watchdog: what a killed process left is reverted at once, and a process that ended well is not second-guessed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support import eventually
+
+from harness.changes import Create, Edit, Patch, Ref, to_json
+from harness.errors import HarnessError
+from harness.injection import heal
+from harness.lease import LEASE, Lease
+from harness.ledger import Ledger
+from harness.watchdog import LOG, Watchdog
+
+ROUTE = Ref("networking.istio.io/v1", "VirtualService", "shop", "catalog")
+FILTER = Ref("networking.istio.io/v1alpha3", "EnvoyFilter", "shop", "extra")
+CHANGES = (
+    Patch(ROUTE, (Edit(("spec", "hosts"), ["nobody"]),)),
+    Create(
+        {
+            "apiVersion": FILTER.api_version,
+            "kind": FILTER.kind,
+            "metadata": {"name": FILTER.name, "namespace": FILTER.namespace},
+            "spec": {},
+        }
+    ),
+)
+
+RUN = """
+import json, sys, time
+from pathlib import Path
+from harness.changes import change_from_json
+from harness.cluster import Cluster
+from harness.injection import apply_changes
+from harness.lease import Lease
+from harness.ledger import Ledger
+from harness.watchdog import Watchdog
+kubeconfig, directory, changes = sys.argv[1:]
+ledger = Ledger(Path(directory))
+with Cluster.connect(Path(kubeconfig)) as cluster, Watchdog(cluster, ledger) as watchdog, Lease(cluster, ledger, "run"):
+    watchdog.await_ready()
+    with apply_changes(
+        cluster, [change_from_json(c) for c in json.loads(changes)], run="run", ledger=ledger, expires_in=60
+    ):
+        print(watchdog.pid, flush=True)
+        sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def shop(kube_api):
+    """A route that is there before."""
+    kube_api.put(
+        {
+            "apiVersion": ROUTE.api_version,
+            "kind": ROUTE.kind,
+            "metadata": {"name": "catalog", "namespace": "shop"},
+            "spec": {"hosts": ["catalog"]},
+        }
+    )
+    return kube_api
+
+
+@pytest.fixture
+def start(cluster, tmp_path):
+    """Starts a process with changes in force; gives it and the process id of its watchdog."""
+    started = []
+
+    def start():
+        changes = json.dumps([to_json(change) for change in CHANGES])
+        arguments = [
+            sys.executable,
+            "-c",
+            RUN,
+            str(tmp_path / "kubeconfig"),
+            str(tmp_path / "ledger"),
+            changes,
+        ]
+        process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        return process, int(process.stdout.readline())
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def _gone(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_what_a_killed_process_left_is_reverted_at_once(shop, start, tmp_path):
+    """Objects, the Lease and the ledger; the log says what was done."""
+    before = shop.state()
+    process, watchdog = start()
+    assert shop.state() != before
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed = time.monotonic()
+    eventually(lambda: shop.state() == before)
+    assert time.monotonic() - killed < 5
+    eventually(lambda: _gone(watchdog))
+    assert [path.name for path in (tmp_path / "ledger").iterdir()] == [LOG]
+    said = (tmp_path / "ledger" / LOG).read_text()
+    assert "VirtualService shop/catalog spec.hosts is set back." in said
+    assert "EnvoyFilter shop/extra is deleted again." in said
+
+
+def test_a_process_that_ends_well_has_its_watchdog_end_without_a_word(shop, start, tmp_path):
+    """It leaves no log and no process."""
+    before = shop.state()
+    process, watchdog = start()
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.wait(20) == 0
+    eventually(lambda: _gone(watchdog))
+    assert shop.state() == before
+    assert list((tmp_path / "ledger").iterdir()) == []
+
+
+def test_a_watchdog_does_not_end_before_its_run(shop, start):
+    """Neither Ctrl-C in the terminal nor a signal to all processes of the user takes the net away."""
+    before = shop.state()
+    process, watchdog = start()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        subprocess.run(["kill", f"-{int(number)}", str(watchdog)], check=True)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    eventually(lambda: shop.state() == before)
+
+
+def test_a_watchdog_tries_again_until_the_api_server_takes_its_requests(shop, start, tmp_path):
+    """Through a new connection, with whatever credentials the kubeconfig holds by then."""
+    before = shop.state()
+    process, watchdog = start()
+    shop.before = lambda request: shop.reply(401)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    eventually((tmp_path / "ledger" / LOG).exists, 30)
+    assert shop.state() != before
+    shop.before = lambda request: None
+    eventually(lambda: shop.state() == before, 30)
+    eventually(lambda: _gone(watchdog))
+
+
+def test_a_watchdog_and_heal_at_once_are_harmless(shop, start, cluster, tmp_path):
+    """Whoever comes first, and between any two requests."""
+    before = shop.state()
+    process, watchdog = start()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while not _gone(watchdog):
+        assert heal(cluster, Ledger(tmp_path / "ledger"), elsewhere=False).failed == ()
+    assert heal(cluster, Ledger(tmp_path / "ledger"), elsewhere=False).failed == ()
+    assert shop.state() == before
+
+
+def test_without_a_watchdog_nothing_is_changed(shop, cluster, tmp_path):
+    """One that is gone when the first change is due is an error that says so."""
+    with Watchdog(cluster, Ledger(tmp_path / "ledger")) as watchdog:
+        watchdog.await_ready()
+        subprocess.run(["kill", "-KILL", str(watchdog.pid)], check=True)
+        eventually(lambda: _gone(watchdog.pid))
+        with pytest.raises(HarnessError, match=r"watchdog, .* is not there"):
+            watchdog.await_ready()
+
+
+# the Lease
+
+
+def test_of_two_runs_the_second_is_told_who_is_at_work(shop, cluster, tmp_path):
+    """Also when it runs on another machine, with a ledger of its own; afterwards the mesh is free."""
+    before = shop.state()
+    with Lease(cluster, Ledger(tmp_path / "here"), "first"):
+        with pytest.raises(HarnessError, match=r"Another run is at work .*@.*, run first, since 2"):
+            Lease(cluster, Ledger(tmp_path / "there"), "second")
+        assert list((tmp_path / "there").iterdir()) == []
+    assert shop.state() == before
+    with Lease(cluster, Ledger(tmp_path / "there"), "second"):
+        pass
+
+
+def test_a_lease_that_a_dead_run_of_this_machine_left_goes_when_it_is_healed(shop, cluster, tmp_path):
+    """Nobody waits for it to expire."""
+    before = shop.state()
+    left = Lease(cluster, Ledger(tmp_path / "ledger"), "dead")
+    left._entries.close()
+    assert heal(cluster, Ledger(tmp_path / "ledger"), elsewhere=False).done == (f"{LEASE} is deleted again.",)
+    assert shop.state() == before
+
+
+def _age(api, seconds):
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(time.time() - seconds))
+    [path] = [path for path in api.objects if "leases" in path]
+    held = api.objects[path]
+    api.put({**held, "spec": {**held["spec"], "renewTime": stamp}})
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_lease_that_expired_is_taken_over_and_its_holder_notices(
+    shop, cluster, tmp_path, seconds, monkeypatch
+):
+    """Also one from a clock that is an hour ahead: what counts is that nobody renews it."""
+    monkeypatch.setattr("harness.lease._EVERY", 0.0)
+    with Lease(cluster, Ledger(tmp_path / "there"), "lost") as lost:
+        _age(shop, seconds)
+        with Lease(cluster, Ledger(tmp_path / "here"), "next", watch=0.3):
+            with pytest.raises(HarnessError, match=r"lost the mesh: .* run next"):
+                lost.renew()
+            lost.release()
+            assert cluster.get(LEASE)["metadata"]["annotations"]["harness.mesh/owner"] == "next"
+
+
+def test_a_lease_that_is_renewed_while_it_is_watched_is_left_to_its_holder(shop, cluster, tmp_path):
+    """Clocks differ between machines; a renewal is what tells."""
+    with Lease(cluster, Ledger(tmp_path / "there"), "alive"):
+        _age(shop, 3600)
+        gets = []
+
+        def renew(request):
+            gets.append(request)
+            if request.method == "GET" and len(gets) == 2:
+                _age(shop, 3599)
+
+        shop.before = renew
+        with pytest.raises(HarnessError, match="run alive"):
+            Lease(cluster, Ledger(tmp_path / "here"), "next", watch=5.0)
+
+
+def test_a_lease_is_renewed_when_it_is_time(shop, cluster, tmp_path, monkeypatch):
+    """And not at every look."""
+    with Lease(cluster, Ledger(tmp_path / "ledger"), "run") as lease:
+        made = cluster.get(LEASE)["metadata"]["resourceVersion"]
+        lease.renew()
+        assert cluster.get(LEASE)["metadata"]["resourceVersion"] == made
+        monkeypatch.setattr("harness.lease._EVERY", 0.0)
+        lease.renew()
+        assert cluster.get(LEASE)["metadata"]["resourceVersion"] != made
