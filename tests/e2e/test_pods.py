@@ -223,7 +223,10 @@ def test_a_rolling_restart_loses_no_request_when_pods_wait_before_they_end(kubec
     with Traffic(sidecar) as traffic:
         for _ in range(2):
             kubectl("rollout", "restart", "deployment/web")
+            asked = int(time.time())
             kubectl("rollout", "status", "deployment/web", "--timeout=20s")
+            # kubectl notes the second of a restart, and refuses another one in the same.
+            eventually(lambda asked=asked: int(time.time()) > asked)
     assert set(traffic.codes) == {200}
     assert "successfully rolled out" in kubectl("rollout", "status", "deployment/web")
 
