@@ -103,9 +103,12 @@ def own_listener(listener: Resource, host: str, *, shared: bool) -> Resource:
     The chains of the other hosts go, the server name that tells them apart, with what looks for it, and where the
     connections of no known host go.
     """
-    own = [chain for chain in listener["filter_chains"] if not shared or _is_for(chain, host)]
-    made = acceptable({**listener, "filter_chains": own})
-    chains = made["filter_chains"] = [_without_own_name(chain, host) for chain in made["filter_chains"]]
+    made = acceptable(listener)
+    chains = made["filter_chains"] = [
+        _without_own_name(chain, host)
+        for chain in made["filter_chains"]
+        if not shared or _is_for(chain, host)
+    ]
     made.pop("default_filter_chain", None)
     if not any("server_names" in chain.get("filter_chain_match", {}) for chain in chains):
         made.pop("listener_filters", None)
