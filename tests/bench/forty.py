@@ -1,10 +1,9 @@
-"""The figures of a mesh with 40 pods: coming up, changes, rest, and what the sidecars add to a request."""
+"""The figures of a mesh with 40 pods: coming up, changes, rest."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +13,12 @@ from kubernetes import client, config
 from harness.localmesh.launch import Addresses, launch
 from tests.bench import path
 from tests.bench.figures import Figures
-from tests.bench.machine import Sidecar, cpu_seconds, mesh_process, sidecars
+from tests.bench.machine import cpu_seconds, mesh_process, sidecars
 from tests.bench.served import Mark, served
 
 NAMESPACES = ("default", "other")
 SERVICES = 10  # in each namespace
 REPLICAS = 2
-PORT = 8000
 
 
 def measure(figures: Figures, *, quick: bool) -> None:
@@ -33,8 +31,6 @@ def measure(figures: Figures, *, quick: bool) -> None:
             figures.add("40 pods: from nothing to all ready", [time.monotonic() - begun], 12.0, "s")
             _changes(figures, addresses, 20 if quick else 60)
             _rest(figures, addresses, 5.0 if quick else 10.0)
-            caller, callee = _pair(sidecars(addresses))
-            path.measure(figures, caller, callee, f"s0:{PORT}", blocks=8 if quick else 40)
 
 
 def _changes(figures: Figures, addresses: Addresses, times: int) -> None:
@@ -46,9 +42,9 @@ def _changes(figures: Figures, addresses: Addresses, times: int) -> None:
         mark.kubectl(0)
     with config.new_client_from_config(str(addresses.kubeconfig)) as api:
         custom = client.CustomObjectsApi(api)
-        everywhere = served([*own, *others], f"{wide.host}:{PORT}", partial(wide.patch, custom), times)
+        everywhere = served([*own, *others], f"{wide.host}:{path.PORT}", partial(wide.patch, custom), times)
         before = [sidecar.updates() for sidecar in others]
-        some = served(own, f"{narrow.host}:{PORT}", partial(narrow.patch, custom), times)
+        some = served(own, f"{narrow.host}:{path.PORT}", partial(narrow.patch, custom), times)
     touched = sum(was != sidecar.updates() for was, sidecar in zip(before, others, strict=True))
     figures.add("40 pods: a change served by all 40", everywhere, 150.0, "ms", at="p99")
     figures.add("40 pods: a change served by the 20 it concerns", some, 150.0, "ms", at="p99")
@@ -64,12 +60,6 @@ def _rest(figures: Figures, addresses: Addresses, seconds: float) -> None:
     figures.add("40 pods: the mesh's process at rest", [share], 2.0, "% of a core")
 
 
-def _pair(pods: Sequence[Sidecar]) -> tuple[Sidecar, Sidecar]:
-    """A caller, and the one pod of another Service that is called."""
-    caller = next(pod for pod in pods if pod.labels["app"] == "s3")
-    return caller, next(pod for pod in pods if pod.labels["app"] == "s0")
-
-
 def _manifests() -> list[object]:
     names = [(namespace, f"s{number}") for namespace in NAMESPACES for number in range(SERVICES)]
     injected = {"kubernetes.io/metadata.name": NAMESPACES[1], "istio-injection": "enabled"}
@@ -78,24 +68,4 @@ def _manifests() -> list[object]:
         "kind": "Namespace",
         "metadata": {"name": NAMESPACES[1], "labels": injected},
     }
-    return [namespace, *(item for place in names for item in _service(*place))]
-
-
-def _service(namespace: str, name: str) -> tuple[object, object]:
-    metadata = {"name": name, "namespace": namespace, "labels": {"app": name}}
-    container = {"name": "app", "image": "harness/service", "ports": [{"containerPort": 8080}]}
-    template = {
-        "metadata": {"labels": {"app": name, "version": "v1"}},
-        "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]},
-    }
-    ports = [{"name": "http", "port": PORT, "targetPort": 8080}]
-    spec = {"replicas": REPLICAS, "selector": {"matchLabels": {"app": name}}, "template": template}
-    return (
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": metadata,
-            "spec": {"selector": {"app": name}, "ports": ports},
-        },
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec},
-    )
+    return [namespace, *(item for space, name in names for item in path.service(name, space, REPLICAS))]

@@ -3,6 +3,7 @@
 - Envoy warns of the fields of `type: STRICT_DNS` and `LOGICAL_DNS` and of `match_subject_alt_names`, which istiod
   uses; we write the newer ones (`envoy.clusters.dns`, `match_typed_subject_alt_names`).
 - istiod tells the hosts of TLS ports at one address apart by their server names; ours have a listener each.
+- Of its chains for some destinations (`destinationSubnets`) ours has those for the address of its host.
 - A cluster that keeps the address the client connected to (ORIGINAL_DST: headless Services, `resolution: NONE`,
   PassthroughCluster) has nothing to keep without capture. Ours finds the hosts by EDS, by the request or by DNS, and
   with EDS it takes or leaves mTLS for each endpoint, where istiod does it for all.
@@ -12,12 +13,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 Resource = dict[str, Any]
 
 _DNS = "envoy.clusters.dns"
 _TYPED, _UNTYPED = "match_typed_subject_alt_names", "match_subject_alt_names"
+_NOWHERE = ("PassthroughCluster", "BlackHoleCluster")
+"""Where the connections of no known host go."""
 _ANY = ""
 """Stands for all server names."""
 _FINDING = (
@@ -57,15 +61,54 @@ def older(value: Any) -> Any:
     return made
 
 
+def arriving(listener: Resource, address: str) -> Resource:
+    """`listener` without the filter chains for destinations other than `address`, the narrowest destination first.
+
+    Without capture it is known when the listener is made what connections to it are for.
+    """
+    default = listener.get("default_filter_chain")
+    own = [default] if default and not any(name in str(default) for name in _NOWHERE) else []
+    chains = [
+        _without_ranges(chain)
+        for chain in sorted([*listener["filter_chains"], *own], key=lambda item: -_narrowness(item, address))
+        if not _ranges(chain) or _narrowness(chain, address) >= 0
+    ]
+    return {**listener, "filter_chains": chains}
+
+
+def _ranges(chain: Resource) -> list[Resource]:
+    found: list[Resource] = chain.get("filter_chain_match", {}).get("prefix_ranges", [])
+    return found
+
+
+def _narrowness(chain: Resource, address: str) -> int:
+    """The length of the longest of its ranges that holds `address`, -1 for none."""
+    networks = [
+        ipaddress.ip_network(f"{item['address_prefix']}/{item.get('prefix_len', 0)}", strict=False)
+        for item in _ranges(chain)
+    ]
+    return max((item.prefixlen for item in networks if ipaddress.ip_address(address) in item), default=-1)
+
+
+def _without_ranges(chain: Resource) -> Resource:
+    match = chain.get("filter_chain_match", {})
+    rest = {key: item for key, item in match.items() if key != "prefix_ranges"}
+    made = {key: item for key, item in chain.items() if key != "filter_chain_match"}
+    return {**made, "filter_chain_match": rest} if rest else made
+
+
 def own_listener(listener: Resource, host: str, *, shared: bool) -> Resource:
     """A TCP listener of `host`, and of others at its address if it is `shared`, as if it were for that host alone.
 
     The chains of the other hosts go, the server name that tells them apart, with what looks for it, and where the
     connections of no known host go.
     """
-    own = [chain for chain in listener["filter_chains"] if not shared or _is_for(chain, host)]
-    made = acceptable({**listener, "filter_chains": own})
-    chains = made["filter_chains"] = [_without_own_name(chain, host) for chain in made["filter_chains"]]
+    made = acceptable(listener)
+    chains = made["filter_chains"] = [
+        _without_own_name(chain, host)
+        for chain in made["filter_chains"]
+        if not shared or _is_for(chain, host)
+    ]
     made.pop("default_filter_chain", None)
     if not any("server_names" in chain.get("filter_chain_match", {}) for chain in chains):
         made.pop("listener_filters", None)

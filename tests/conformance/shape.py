@@ -25,7 +25,14 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
-from tests.conformance.forms import acceptable, is_destination_kept, older, own_listener, without_destination
+from tests.conformance.forms import (
+    acceptable,
+    arriving,
+    is_destination_kept,
+    older,
+    own_listener,
+    without_destination,
+)
 
 Resource = dict[str, Any]
 Shape = dict[str, Any]
@@ -91,8 +98,9 @@ def shape_of_theirs(
             made["listeners/http_proxy"] = _placeless(listener)
         elif name in places:
             hosts = [*places[name]]
+            there = arriving(listener, name.rpartition("_")[0])
             for place in hosts:
-                own = _placeless(listener, place, shared=len(hosts) > 1)
+                own = _placeless(there, place, shared=len(hosts) > 1)
                 if own["filter_chains"]:
                     made.setdefault(f"listeners/{place}", own)
         elif gateway or not (name in _CAPTURE_LISTENERS or _is_http(listener)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.conformance.forms import acceptable, arriving
 from tests.conformance.shape import comparable, shape_of_ours, shape_of_theirs, spare
 
 HCM = "envoy.filters.network.http_connection_manager"
@@ -78,3 +79,35 @@ def test_an_inbound_port_that_a_service_targets_is_always_compared() -> None:
     mine, other = comparable({"inbound/80": [], "inbound/81": []}, {"inbound/82": []}, spare([80], []))
     assert [*mine] == ["inbound/81"]
     assert [*other] == ["inbound/82"]
+
+
+def test_of_chains_for_one_server_name_the_first_counts() -> None:
+    """Envoy takes no listener with both; a name that only the second has stays."""
+    chains = [
+        {"filter_chain_match": {"server_names": ["a"]}, "filters": [1]},
+        {"filter_chain_match": {"server_names": ["A", "b"]}, "filters": [2]},
+        {"filter_chain_match": {"server_names": ["b"]}, "filters": [3]},
+    ]
+    kept = acceptable({"filter_chains": chains})["filter_chains"]
+    assert [(chain["filter_chain_match"]["server_names"], chain["filters"]) for chain in kept] == [
+        (["a"], [1]),
+        (["b"], [2]),
+    ]
+
+
+def test_chains_for_other_destinations_are_left_out() -> None:
+    """Of the others the narrowest comes first, and last what takes the rest unless that is for no known host."""
+
+    def match(prefix: str, length: int) -> dict[str, Any]:
+        return {"filter_chain_match": {"prefix_ranges": [{"address_prefix": prefix, "prefix_len": length}]}}
+
+    chains = [
+        {**match("10.0.0.0", 8), "filters": ["wide"]},
+        {**match("10.1.0.0", 16), "filters": ["narrow"]},
+        {**match("10.2.0.0", 16), "filters": ["other"]},
+    ]
+    listener = {"filter_chains": chains, "default_filter_chain": {"filters": ["rest"]}}
+    kept = arriving(listener, "10.1.2.3")["filter_chains"]
+    assert kept == [{"filters": ["narrow"]}, {"filters": ["wide"]}, {"filters": ["rest"]}]
+    nowhere = {**listener, "default_filter_chain": {"filters": ["BlackHoleCluster"]}}
+    assert arriving(nowhere, "10.3.0.0")["filter_chains"] == [{"filters": ["wide"]}]

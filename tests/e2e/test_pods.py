@@ -223,7 +223,10 @@ def test_a_rolling_restart_loses_no_request_when_pods_wait_before_they_end(kubec
     with Traffic(sidecar) as traffic:
         for _ in range(2):
             kubectl("rollout", "restart", "deployment/web")
+            asked = int(time.time())
             kubectl("rollout", "status", "deployment/web", "--timeout=20s")
+            # kubectl notes the second of a restart, and refuses another one in the same.
+            eventually(lambda asked=asked: int(time.time()) > asked)
     assert set(traffic.codes) == {200}
     assert "successfully rolled out" in kubectl("rollout", "status", "deployment/web")
 
@@ -329,7 +332,13 @@ def test_a_deleted_pod_ends_in_its_own_time_or_at_once(core):
             pod.metadata.name for pod in core.list_namespaced_pod("default", label_selector="app=web").items
         ]
 
-    first, second = pods()[:2]
+    def settled():
+        """The pods, once none of an earlier rollout is on its way out."""
+        found = core.list_namespaced_pod("default", label_selector="app=web").items
+        ending = any(pod.metadata.deletion_timestamp for pod in found)
+        return [pod.metadata.name for pod in found] if len(found) == 2 and not ending else None
+
+    first, second = eventually(settled)
     begun = time.monotonic()
     core.delete_namespaced_pod(first, "default")
     eventually(lambda: first not in pods(), within=25.0)  # it may have to answer what others have asked

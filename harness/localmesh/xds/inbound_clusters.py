@@ -24,7 +24,9 @@ _CLUSTER = "envoy.config.cluster.v3.Cluster"
 def inbound_clusters(view: View) -> Iterator[Resource]:
     """The clusters of the ports of the workload's own program, by port."""
     for number, services in view.inbound_ports().items():
-        rule = view.destination_rule(services[0][0], inbound=True) if services else None
+        # As in istiod, where a Sidecar leaves out the workload's own Service its DestinationRules are unknown here too.
+        own = services[0][0] if services and view.service(services[0][0].host) is not None else None
+        rule = view.destination_rule(own, inbound=True) if own else None
         timeout, ip = view.config.connect_timeout, view.workload.app_ip
         yield view.memo(_of_program, ip, number, rule, timeout, *(part for pair in services for part in pair))
 

@@ -29,7 +29,9 @@ from tests.conformance.generate.values import (
 )
 
 _numbers = few(*PORTS.values())
-_gateways = distinct("mesh", *GATEWAYS, f"{NAMESPACES[0]}/{GATEWAYS[0]}", most=2)
+_full = f"{NAMESPACES[0]}/{GATEWAYS[0]}"
+# Not one Gateway by both of its names: istiod's gateway has all routes twice then, which makes no difference.
+_gateways = distinct("mesh", *GATEWAYS, _full, most=2).filter(lambda names: {GATEWAYS[0], _full} - {*names})
 _destination = record({"host": hosts}, subset=few(*SUBSETS), port=record({"number": _numbers}))
 _header_values = st.dictionaries(header_names, few("1", "two", "%START_TIME%", "a b"), min_size=1, max_size=2)
 _headers = record(

@@ -221,4 +221,7 @@ class TestConsistentHash:
             assert given.startswith("stick=")
             assert "Max-Age=60" in given
             cookie = given.partition(";")[0]
-            assert len({front.get(URL, cookie=cookie).json()["pod"] for _ in range(12)}) == 1
+            # The route gives cookies before every host is in the new ring.
+            assert eventually(
+                lambda: len({front.get(URL, cookie=cookie).json()["pod"] for _ in range(12)}) == 1
+            )

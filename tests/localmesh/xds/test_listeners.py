@@ -9,6 +9,7 @@ import pytest
 
 from harness.localmesh.xds import model
 from harness.localmesh.xds.inbound import inbound_listeners
+from harness.localmesh.xds.inbound_clusters import inbound_clusters
 from harness.localmesh.xds.outbound import outbound_listeners
 from harness.localmesh.xds.services import port_protocol
 from harness.localmesh.xds.view import Views
@@ -159,6 +160,20 @@ spec:
     route: [{destination: {host: one.test}}]
 """
     assert [*outbound_listeners(view(OUTSIDE, rule))] == ["127.9.0.1_15001"]
+
+
+@pytest.mark.parametrize(("hosts", "limit"), [("./*", 7), ("./other.default.svc.cluster.local", None)])
+def test_a_pods_own_side_has_the_limits_of_a_rule_that_it_sees(build, view, hosts, limit):
+    """A Sidecar that leaves out the pod's own Service leaves out its DestinationRule too, in istiod as well."""
+    rule = """
+kind: DestinationRule
+metadata: {name: rule}
+spec: {host: client, trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}}
+"""
+    sidecar = "{kind: Sidecar, metadata: {name: own}, spec: {egress: [{hosts: ['" + hosts + "']}]}}"
+    (cluster,) = inbound_clusters(view(rule, sidecar, services=(build.service("client"),)))
+    (limits,) = cluster["circuit_breakers"]["thresholds"]
+    assert (limits["max_connections"] == 7) == (limit == 7), limits
 
 
 def test_what_mongodbs_clients_say_is_decoded(build, view):
