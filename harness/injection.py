@@ -14,6 +14,7 @@ from dataclasses import replace
 from types import TracebackType
 from uuid import uuid4
 
+from harness import clock
 from harness.changes import (
     Change,
     Create,
@@ -52,8 +53,8 @@ class Injection:
 
     def __init__(self, cluster: Cluster, entries: Entries, run: str, expires_in: float) -> None:
         self.name = f"{run}/{uuid4().hex[:8]}"
-        self.started = time.time()
-        self.expires = self.started + expires_in
+        self.started = clock.now()
+        self.expires = time.time() + expires_in  # others go by their own clocks
         self.refused: dict[Ref, str] = {}
         self._cluster = cluster
         self._entries = entries
@@ -174,7 +175,7 @@ class Injection:
         return mark(manifest, self._mark(key, inverse.manifest, inverse))
 
     def _mark(self, key: str, before: Manifest, inverse: Restore | Recreate) -> Mark:
-        return Mark(key, self.name, time.time(), self.expires, digest(before), inverse)
+        return Mark(key, self.name, clock.now(), self.expires, digest(before), inverse)
 
 
 def inject(

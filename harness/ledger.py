@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from harness import clock
 from harness.changes import Change, Uncreate, Undo, change_from_json, to_json, undo_from_json
 from harness.errors import HarnessError
 
@@ -75,7 +76,7 @@ class Entries:
             HarnessError: it could not be written, so the change must not be made.
         """
         number = _read(self._path).lines
-        record = Record(self._mesh, self._run, injection, number, change, undo, time.time(), expires)
+        record = Record(self._mesh, self._run, injection, number, change, undo, clock.now(), expires)
         self._append(vars(record) | {"change": to_json(change), "undo": to_json(undo)})
         return record
 

@@ -28,7 +28,7 @@ from harness.ledger import Ledger
 from harness.localmesh.launch import launch
 from harness.watchdog import LOG
 
-MANIFESTS = Path(__file__).parents[1] / "golden" / "matrix.yaml"
+MANIFESTS = Path(__file__).with_name("matrix.yaml")
 KINDS = (
     ("networking.istio.io/v1", "VirtualService"),
     ("networking.istio.io/v1alpha3", "EnvoyFilter"),
