@@ -1,4 +1,4 @@
-"""The time of day, unmoved by whoever sets the clock: it is read once, when the process starts, and counted on from there.
+"""The time of day, unmoved by whoever sets the clock: read once at the start of the process, and counted on from there.
 
 So what one process writes down is in the order in which it was done, and a time limit is as long as it says.
 """

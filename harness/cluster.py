@@ -76,7 +76,7 @@ class Cluster:
         Raises:
             HarnessError: the file, the context, the server or the permission to use it is missing; says which.
         """
-        cluster = cls(Wire.open(kubeconfig, context, timeout))
+        cluster = cls(Wire(kubeconfig, context, timeout))
         try:
             cluster._identity = cluster._read_identity(patience)
             cluster._opened = (kubeconfig, context)

@@ -92,7 +92,7 @@ def _heal_once(cluster: Cluster, ledger: Ledger, elsewhere: bool) -> Healing:
         runs: dict[str, Entries] = {}
         for record in reversed(ledger.pending(cluster.identity)):
             if record.run not in runs:
-                runs[record.run] = stack.enter_context(ledger.open(record.run, record.mesh))
+                runs[record.run] = stack.enter_context(ledger.open(record.run, record.mesh, claim=False))
             healing += undone(cluster, runs[record.run], record)
     if elsewhere:
         healing += _elsewhere(cluster, leftovers(cluster)) + Healing(failed=ledger.damage(cluster.identity))

@@ -2,9 +2,10 @@
 
 It is started before the first change, in a session of its own, and waits for the end of the run's process with
 everything loaded and a connection open. All it holds is the name of the kubeconfig and that of the ledger. When the
-run says that it is over, it ends without a word. When the process is gone and has not said so, it reverts what the
-ledger says, and writes what it did to `watchdog.log` beside the ledger. Several of them, or one and `harness heal`,
-may do so at once.
+run says that it is over, it ends without a word. When the process is gone and has not said so, or says that it could
+not undo everything, it reverts what the ledger says for two minutes, with whatever credentials the kubeconfig holds by
+then, and writes what it did to `watchdog.log` beside the ledger. Several of them, or one and `harness heal`, may do so
+at once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +33,7 @@ LOG: Final = "watchdog.log"
 
 _READY: Final = b"ready\n"
 _OVER: Final = b"over\n"
+_LEFT: Final = b"left\n"
 _UP_WITHIN: Final = 20.0  # seconds
 _END_WITHIN: Final = 5.0
 _PATIENCE: Final = 120.0  # seconds in which an API server may come back
@@ -79,19 +83,26 @@ class Watchdog:
 
     def end(self) -> None:
         """Tells it that the run is over, and waits for its end. Twice is harmless."""
-        pipe = _opened(self._process.stdin)
-        try:
-            if not pipe.closed:
-                pipe.write(_OVER)
-                pipe.close()
-        except BrokenPipeError:  # it ended before us: there is nobody to tell
-            pass
+        self._say(_OVER)
         try:
             self._process.wait(_END_WITHIN)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         _opened(self._process.stdout).close()
+
+    def leave(self) -> None:
+        """Leaves it to it to revert what the run could not; it goes on by itself, also after the end of this process."""
+        self._say(_LEFT)
+        _opened(self._process.stdout).close()
+        threading.Thread(target=self._process.wait, daemon=True).start()  # whoever starts a process buries it
+
+    def _say(self, word: bytes) -> None:
+        pipe = _opened(self._process.stdin)
+        with suppress(BrokenPipeError):  # it ended before us: there is nobody to tell
+            if not pipe.closed:
+                pipe.write(word)
+                pipe.close()
 
     def __enter__(self) -> Watchdog:
         return self
@@ -116,13 +127,13 @@ def main() -> None:
 
 
 def _await_end(pid: int) -> bool:
-    """Waits until the process that started this one says that it is over (True) or is gone (False).
+    """Waits until the process that started this one says that it is over (True), or is gone or gives up (False).
 
     The pipe alone would tell too early: a process that is killed may close it before it gives up its locks.
     """
     said = _read(sys.stdin.buffer, None)
-    if said == _OVER:
-        return True
+    if said in (_OVER, _LEFT):
+        return said == _OVER
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -170,7 +181,8 @@ def _heal(cluster: Cluster, ledger: Ledger) -> Healing:
 
 def _log(ledger: Ledger, healing: Healing) -> None:
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    with (ledger.directory / LOG).open("a", encoding="utf-8") as log:
+    # a full disk is no reason to leave a fault in force
+    with suppress(OSError), (ledger.directory / LOG).open("a", encoding="utf-8") as log:
         log.writelines(f"{at} {sentence}\n" for sentence in healing.sentences)
 
 
