@@ -92,7 +92,7 @@ class Watchdog:
         _opened(self._process.stdout).close()
 
     def leave(self) -> None:
-        """Leaves what the run could not revert to the watchdog, which goes on by itself, also when this process ends."""
+        """Leaves what the run could not revert to the watchdog, which goes on also when this process ends."""
         self._say(_LEFT)
         _opened(self._process.stdout).close()
         threading.Thread(target=self._process.wait, daemon=True).start()  # whoever starts a process buries it
