@@ -36,7 +36,7 @@ from harness.healing import Healing, heal, undone
 from harness.ledger import Entries, Ledger, Record
 from harness.marks import EXPIRES, Mark, claimed, digest, mark, unmark
 from harness.resolution import resolve
-from harness.wire import RefusedError
+from harness.wire import RefusedError, TransientError
 
 __all__ = ["EXPIRES", "Healing", "Injection", "apply_changes", "heal", "inject", "resolve"]
 
@@ -59,6 +59,7 @@ class Injection:
         self._cluster = cluster
         self._entries = entries
         self._records: list[Record] = []
+        self._unanswered: Record | None = None
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -72,7 +73,7 @@ class Injection:
         """
         healing = Healing()
         for record in reversed(tuple(self._records)):
-            outcome = undone(self._cluster, self._entries, record)
+            outcome = undone(self._cluster, self._entries, record, answered=record is not self._unanswered)
             healing += outcome
             if not outcome.failed:
                 self._records.remove(record)
@@ -249,6 +250,8 @@ def apply_changes(
                 (injection._make_or_note if refusable else injection._make)(change)
             injection._need_eviction(changes)
         except BaseException as error:  # Ctrl-C, too, must not leave half a fault behind
+            if isinstance(error, TransientError) and injection._records:
+                injection._unanswered = injection._records[-1]
             failed = injection.end().failed
             if failed and isinstance(error, HarnessError):
                 raise HarnessError(f"{error} {_leftover(failed)}") from error

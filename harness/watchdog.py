@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +26,8 @@ from typing import IO, Final
 
 from harness.cluster import Cluster
 from harness.errors import HarnessError
-from harness.injection import Healing, heal
-from harness.ledger import Ledger
+from harness.healing import Healing, heal, undone_again, unsettled
+from harness.ledger import Ledger, Record
 
 LOG: Final = "watchdog.log"
 """The file beside the ledger in which watchdogs say what they reverted."""
@@ -40,6 +41,12 @@ _PATIENCE: Final = 120.0  # seconds in which an API server may come back
 _PAUSE: Final = 0.2  # before the second try; twice as long before each further one
 _LONGEST_PAUSE: Final = 5.0
 _LOOK: Final = 0.5
+_LATE: Final = (
+    1.0,
+    2.0,
+    3.0,
+    5.0,
+)  # seconds between looks for what was still on its way; a request may take 10 s
 
 
 class Watchdog:
@@ -149,6 +156,7 @@ def _await_end(pid: int) -> bool:
 def _revert(cluster: Cluster, ledger: Ledger) -> None:
     """Reverts what is left until nothing fails or the patience is over, and writes it down."""
     deadline, pause = time.monotonic() + _PATIENCE, _PAUSE
+    records = ledger.pending(cluster.identity)
     healing = _heal(cluster, ledger)
     _log(ledger, healing)
     while healing.failed and time.monotonic() < deadline:
@@ -157,6 +165,17 @@ def _revert(cluster: Cluster, ledger: Ledger) -> None:
         healing = _heal_anew(cluster, ledger)
         if not healing.failed or time.monotonic() > deadline:
             _log(ledger, healing)
+    try:
+        _look_again(cluster, ledger, unsettled(cluster, records))
+    except HarnessError as error:
+        _log(ledger, Healing(failed=(f"Nobody looked for what was still on its way: {error}",)))
+
+
+def _look_again(cluster: Cluster, ledger: Ledger, records: Sequence[Record]) -> None:
+    """Reverts what comes into force although whoever asked for it is gone: a server may be slow."""
+    for pause in _LATE if records else ():
+        time.sleep(pause)
+        _log(ledger, undone_again(cluster, records))
 
 
 def _heal_anew(before: Cluster, ledger: Ledger) -> Healing:

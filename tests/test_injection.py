@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scenes import refusal
+from support import eventually
 
 from harness.changes import ABSENT, Create, Delete, Edit, Eviction, Patch, Ref, to_json
+from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.faults import Abort, BadConfig, BlastRadius, Disconnect, Evict, Nothing, PodKill, Scale, Target
 from harness.injection import EXPIRES, Healing, apply_changes, heal, inject, resolve
@@ -435,6 +437,26 @@ def test_a_patch_whose_answer_was_lost_is_still_undone(cluster, shop, ledger):
     shop.after = lose
     with _apply(cluster, ledger, RETRIES):
         assert shop.objects[CATALOG_PATH]["spec"]["http"] == [{"route": []}]
+    assert _state(shop) == before
+
+
+def test_a_request_that_got_no_answer_is_not_taken_for_undone(shop, write_kubeconfig, ledger):
+    """It may have its effect when everything was reverted: it stays in the ledger, for whoever heals."""
+    before, go = _state(shop), threading.Event()
+
+    def hold(request):
+        if request.method == "POST" and "envoyfilters" in request.path:
+            assert go.wait(20)
+
+    shop.before = hold
+    with Cluster.connect(write_kubeconfig(shop.url), timeout=0.5) as hurried:
+        with pytest.raises(HarnessError, match=r"may still be on its way.*Run `harness heal`"):
+            _apply(hurried, ledger, *CHANGES[:2])
+        assert _state(shop) == before
+        go.set()
+        eventually(lambda: FILTER_PATH in shop.objects)
+        shop.before = lambda request: None
+        assert heal(hurried, ledger).failed == ()
     assert _state(shop) == before
 
 

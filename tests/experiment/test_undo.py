@@ -172,6 +172,7 @@ def test_a_token_that_expires_for_good_leaves_the_fault_to_the_watchdog(
     assert world.api.state() != before
     write_kubeconfig(world.api.url, "renewed")
     eventually(lambda: world.api.state() == before, 20)
+    eventually((tmp_path / "ledger" / LOG).exists)
     eventually(lambda: "is deleted again" in (tmp_path / "ledger" / LOG).read_text())
 
 

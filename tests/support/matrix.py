@@ -43,18 +43,18 @@ RUN = Path(__file__).with_name("victim.py")
 
 @dataclass
 class Row:
-    """One way of ending runs: the seconds to clean of each, what was left, and how many had changes in force at all."""
+    """One way of ending runs: how many, the seconds to clean of those with changes in force, and what was left."""
 
     name: str
+    runs: int = 0
     seconds: list[float] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
-    hit: int = 0
 
     def __str__(self) -> str:
         ordered = sorted(self.seconds) or [math.nan]
         at = [ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.99)]
         return (
-            f"{self.name:24} {len(self.seconds):4} runs, {self.hit} of them with changes in force at the end; "
+            f"{self.name:24} {self.runs:4} runs, {len(self.seconds)} of them with changes in force at the end; "
             f"{len(self.left)} left a fault; "
             f"clean after {at[0]:.2f} s (p50), {at[1]:.2f} s (p99)"
         )
@@ -119,7 +119,9 @@ class Matrix:
     def _await_clean(self, row: Row, ended: float, flaky: Flaky | None = None) -> None:
         """Waits until the mesh is as before; a harness that comes later heals what an earlier one said it left."""
         now = self.state()
-        row.hit += now != self._before
+        row.runs += 1
+        if now == self._before:
+            return
         while now != self._before and time.monotonic() < ended + CLEAN_WITHIN:
             if flaky is not None and time.monotonic() > ended + 3.0:
                 flaky.share = 0.0
