@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
 from uuid import uuid4
+from weakref import WeakSet
 
 from harness import clock
 from harness.changes import (
@@ -60,6 +61,7 @@ class Injection:
         self._entries = entries
         self._records: list[Record] = []
         self._unanswered: Record | None = None
+        self._reach: tuple[str, Fault, Scene] | None = None
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -79,6 +81,7 @@ class Injection:
                 self._records.remove(record)
         if not self._records:
             self._entries.close()
+            _IN_FORCE.discard(self)
         return healing
 
     def end(self) -> Healing:
@@ -179,6 +182,10 @@ class Injection:
         return Mark(key, self.name, clock.now(), self.expires, digest(before), inverse)
 
 
+# Of one mesh they are all there are: other processes are kept out by the ledger and by the Lease.
+_IN_FORCE: WeakSet[Injection] = WeakSet()
+
+
 def inject(
     cluster: Cluster,
     fault: Fault,
@@ -189,6 +196,8 @@ def inject(
     expires_in: float | None = None,
 ) -> Injection:
     """Puts a fault in force; nothing is written before everything has been checked.
+
+    The blast radius is that of all faults together that this process has in force in this mesh.
 
     Args:
         cluster: where.
@@ -204,11 +213,15 @@ def inject(
             failed; then those made before it have been reverted.
     """
     seconds = blast_radius.seconds if expires_in is None else expires_in
-    blast_radius.check(fault, scene)
+    reaches = [injection._reach for injection in _IN_FORCE if injection._reach]
+    blast_radius.check(fault, scene, [reach[1:] for reach in reaches if reach[0] == cluster.identity])
     changes, refusable = fault.changes(scene), fault.refusable
-    return apply_changes(
+    injection = apply_changes(
         cluster, changes, run=scene.run, ledger=ledger, expires_in=seconds, refusable=refusable
     )
+    injection._reach = cluster.identity, fault, scene
+    _IN_FORCE.add(injection)
+    return injection
 
 
 def apply_changes(

@@ -351,6 +351,21 @@ def test_a_fault_beyond_the_blast_radius_is_refused_before_the_first_write(clust
     assert shop.writes() == []
 
 
+def test_the_blast_radius_is_that_of_all_faults_in_force_together(cluster, shop, ledger):
+    """Each of the two alone would stay within it; the first one gone, the second may be."""
+    scene, half = _scene(cluster), BlastRadius(max_pods=2, max_percent=60)
+    other = Abort(500, percent=30, path="/other")
+    with inject(cluster, Abort(503, percent=50), scene, ledger=ledger, blast_radius=half):
+        before = shop.state()
+        with pytest.raises(
+            HarnessError, match=r"with abort 503 50% in force, would take away 80 % of shop/payments.*60 %"
+        ):
+            inject(cluster, other, scene, ledger=ledger, blast_radius=half)
+        assert shop.state() == before
+    with inject(cluster, other, scene, ledger=ledger, blast_radius=half):
+        pass
+
+
 def test_a_mesh_in_which_another_run_is_at_work_is_refused(cluster, shop, ledger, tmp_path):
     """Two faults at once would spoil both verdicts; whoever holds the ledger may inject again."""
     other = Ledger(tmp_path / "ledger")
