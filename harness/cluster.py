@@ -100,6 +100,11 @@ class Cluster:
         return self._opened
 
     @property
+    def context(self) -> str:
+        """The name of the context in use."""
+        return self._wire.context
+
+    @property
     def host(self) -> str:
         """The address of the API server."""
         return self._wire.host

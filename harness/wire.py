@@ -82,6 +82,7 @@ class Wire:
         )
         self._timeout = timeout
         self._client = self._open()
+        self.context = _check(self._files, context)
         self.host: str = self._client.configuration.host
 
     def _open(self) -> Any:
@@ -225,8 +226,8 @@ class Wire:
         )
 
 
-def _check(files: str, context: str | None) -> None:
-    """Looks into kubeconfigs for what people get wrong, since the client's own messages may quote a token."""
+def _check(files: str, context: str | None) -> str:
+    """The context in use; looks for what people get wrong, since the client's own messages may quote a token."""
     present = [Path(name).expanduser() for name in files.split(os.pathsep) if name]
     present = [path for path in present if path.exists()]
     if not present:
@@ -246,6 +247,7 @@ def _check(files: str, context: str | None) -> None:
         names = ", ".join(map(str, known)) or "none"
         wanted = f"no context {context or current!r}" if context or current else "no current context"
         raise HarnessError(f"The kubeconfig {files} has {wanted}; choose one of: {names}.")
+    return str(context or current)
 
 
 def _cause(error: BaseException) -> str:

@@ -113,9 +113,10 @@ class Matrix:
         return row
 
     def _await_clean(self, row: Row, victim: subprocess.Popen[str], flaky: Flaky | None = None) -> None:
-        """From the signal on, waits until the mesh is as before; a harness that comes later heals what an earlier one said it left.
+        """From the signal on, waits until the mesh is as before.
 
-        As long as requests of a run that is gone are on their way, it cannot be said to be clean.
+        A harness that comes later heals what an earlier one, whose API server misbehaved, said it left. As long as
+        requests of a run that is gone are on their way, it cannot be said to be clean.
         """
         ended = time.monotonic()
         row.runs += 1
