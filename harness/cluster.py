@@ -129,11 +129,11 @@ class Cluster:
                 return found
         return self._wire.content(answer, f"create {ref}")
 
-    def patch(self, ref: Ref, edit: Callable[[Manifest], Manifest]) -> Manifest:
+    def patch(self, ref: Ref, edit: Callable[[Manifest], Manifest], *, subresource: str = "") -> Manifest:
         """Reads, edits and writes an object, and starts again when somebody else wrote it meanwhile.
 
         `edit` may be called several times, each time with the newest object; when it changes nothing, nothing is
-        written. Returns the object as the server keeps it.
+        written. It is written through `subresource` if one is named. Returns the object as the server keeps it.
 
         Raises:
             HarnessError: there is no such object, the server does not admit the new one, or others write it so
@@ -145,7 +145,7 @@ class Cluster:
             retry=tenacity.retry_if_exception_type(_ConflictError),
             reraise=True,
         )
-        written: Manifest = retrying(self._edit_once, ref, edit)
+        written: Manifest = retrying(self._edit_once, ref, edit, f"/{subresource}" if subresource else "")
         return written
 
     def delete(
@@ -204,6 +204,32 @@ class Cluster:
             return ""
         self._wire.content(answer, f"evict {ref}")
         return ""
+
+    def attach(self, ref: Ref, container: Manifest, *, uid: str) -> None:
+        """Puts an ephemeral container into a pod that runs; one of that name that is there stays as it is.
+
+        Args:
+            ref: the pod.
+            container: the manifest of the container.
+            uid: put it only into the pod that has this UID.
+
+        Raises:
+            HarnessError: the pod is gone, or the server does not admit the container.
+        """
+
+        def added(pod: Manifest) -> Manifest:
+            if pod["metadata"]["uid"] != uid:
+                raise HarnessError(f"{ref} is another one by now; resolve the target again.")
+            there = pod["spec"].get("ephemeralContainers") or []
+            if any(one["name"] == container["name"] for one in there):
+                return pod
+            return {**pod, "spec": {**pod["spec"], "ephemeralContainers": [*there, container]}}
+
+        self.patch(ref, added, subresource="ephemeralcontainers")
+
+    def serves(self, api_version: str, resource: str) -> bool:
+        """Whether the server has a resource, in the plural, with its subresource: `pods/ephemeralcontainers`."""
+        return resource in self._resources(api_version)
 
     def pods(self, namespace: str, selector: Mapping[str, str]) -> tuple[Pod, ...]:
         """The pods that carry the labels `selector`, sorted by name."""
@@ -280,7 +306,7 @@ class Cluster:
         answer = self._wire.call("GET", "/api/v1/namespaces/kube-system", patience=patience)
         return str(self._wire.content(answer, "read Namespace kube-system")["metadata"]["uid"])
 
-    def _edit_once(self, ref: Ref, edit: Callable[[Manifest], Manifest]) -> Manifest:
+    def _edit_once(self, ref: Ref, edit: Callable[[Manifest], Manifest], below: str) -> Manifest:
         current = self.get(ref)
         if current is None:
             raise HarnessError(f"There is no {ref} in the cluster at {self.host}; check its name.")
@@ -288,7 +314,7 @@ class Cluster:
         if edited == current:
             return current
         # the resourceVersion in it makes the server refuse the write if the object is another by now
-        answer = self._wire.call("PUT", self._path_of(ref), body=edited)
+        answer = self._wire.call("PUT", f"{self._path_of(ref)}{below}", body=edited)
         if answer.code == 409:
             raise _ConflictError(
                 f"{ref} is written by others all the time, so no change of ours gets through; try again later."
@@ -306,16 +332,10 @@ class Cluster:
     def _kind(self, api_version: str, kind: str) -> tuple[str, bool]:
         """The plural of a kind and whether it lives in namespaces, from discovery."""
         if kind not in self._kinds.get(api_version, {}):
-            answer = self._wire.call("GET", _root(api_version))
-            found = (
-                []
-                if answer.code == 404
-                else self._wire.content(answer, f"list kinds of {api_version}")["resources"]
-            )
             self._kinds[api_version] = {
-                entry["kind"]: (entry["name"], entry["namespaced"])
-                for entry in found
-                if "/" not in entry["name"]
+                entry["kind"]: (name, entry["namespaced"])
+                for name, entry in self._resources(api_version).items()
+                if "/" not in name
             }
         try:
             return self._kinds[api_version][kind]
@@ -323,6 +343,14 @@ class Cluster:
             raise UnknownKindError(
                 f"The cluster at {self.host} knows no kind {kind} in {api_version}; is Istio installed there?"
             ) from None
+
+    def _resources(self, api_version: str) -> dict[str, Manifest]:
+        """What discovery says of an API version, by the names of its resources; {} when there is no such version."""
+        answer = self._wire.call("GET", _root(api_version))
+        if answer.code == 404:
+            return {}
+        listed = self._wire.content(answer, f"list kinds of {api_version}")["resources"]
+        return {entry["name"]: entry for entry in listed}
 
 
 def _budget(answer: Answer) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.cluster import Plaintext
 from harness.counts import Counts
 from harness.experiment.model import Mesh
-from harness.faults import Replaced, Scaled, Share
+from harness.faults import Recurring, Replaced, Restarted, Scaled, Share
 from harness.prometheus import offset, scrape_interval
-from harness.series import Missing, Series, Window, count
+from harness.series import Missing, Series, Window, count, risen
 from harness.slo import SLI, SLO, Matcher, Probe, Ratio, Selector
 
 _LEAD = 300.0  # longer than the gaps that a restart of Prometheus or a failing scrape leaves
@@ -82,7 +82,28 @@ class Meter:
         series = self._series(sli.total, span)
         return tuple(count(series, window, sli.is_good) for window in every)
 
-    def requests(self, evidence: Replaced | Scaled, window: Window) -> Counts | Missing:
+    def elsewhere(self, evidence: Share, window: Window) -> frozenset[str]:
+        """The workloads outside the target at which the mark of the fault was counted in the window.
+
+        Where the target is known by the caller's count, they are the Services called.
+        """
+        hit, every = evidence.selector_hit, evidence.selector_all
+        places = {name: value for name, value in every.items() if name.startswith("destination_")}
+        marks = {name: value for name, value in hit.items() if name not in places}
+        if not places:
+            return frozenset()
+        selector = Selector.equal(_ISTIO_REQUESTS, marks)
+        selector = replace(selector, matchers=(*selector.matchers, *_flagged(evidence)))
+        found = set()
+        for series in self._series(selector, window):
+            here = {name: series.labels.get(name, "") for name in places}
+            if here != places and risen(series, window):
+                found.add("/".join(filter(None, here.values())) or "an unknown workload")
+        return frozenset(found)
+
+    def requests(
+        self, evidence: Replaced | Recurring | Restarted | Scaled, window: Window
+    ) -> Counts | Missing:
         """The requests of the target in the window."""
         selector = Selector.equal(_ISTIO_REQUESTS, evidence.selector_all)
         return count(self._series(selector, window), window, lambda _: True)

@@ -19,7 +19,8 @@ class BlastRadius:
     """Limits that are checked before the first write.
 
     Attributes:
-        max_pods: how many pods a fault may touch.
+        max_pods: how many different pods a fault may touch in all the time that it may be in force. A pod that has
+            replaced another one is a different pod.
         max_percent: how much of the target it may take away (see `Fault.harm`), in percent.
         namespaces: where the target may be (empty: wherever it is); `PROTECTED` ones only for a fault that is about
             them, and only when they are named here.
@@ -51,8 +52,19 @@ class BlastRadius:
                 raise HarnessError(
                     f"{fault} would touch {ref}, which is in no namespace; choose another fault."
                 )
+        rhythm = fault.rhythm
+        if rhythm is not None and rhythm.every * (rhythm.times or 1) >= self.seconds:
+            raise HarnessError(
+                f"{fault} takes {rhythm.every * (rhythm.times or 1):g} s to come to what was asked, the blast radius "
+                f"allows {self.seconds:g} s in all; raise seconds if that is what you want."
+            )
+        if fault.lasts > self.seconds:
+            raise HarnessError(
+                f"{fault} would last for {fault.lasts:g} s, whatever happens; the blast radius allows "
+                f"{self.seconds:g} s; raise seconds if that is what you want."
+            )
         nodes = {ref for ref in refs if not ref.namespace}
-        self._limit(fault, scene, len(fault.pods(scene)), "pods", self.max_pods)
+        self._limit(fault, scene, fault.reach(scene, self.seconds), "pods", self.max_pods)
         self._limit(fault, scene, len(nodes), "nodes", self.max_nodes)
         if (harm := fault.harm(scene)) > self.max_percent:
             raise HarnessError(
