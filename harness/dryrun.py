@@ -74,7 +74,7 @@ def plan(
     return Plan(yaml.safe_dump(content, sort_keys=False, width=110), wanted)
 
 
-def _evidence(evidence: Evidence) -> Any:
+def _evidence(evidence: Evidence) -> Any:  # noqa: PLR0911  # one for each kind
     match evidence:
         case NoEvidence():
             return "none: nothing is done"
