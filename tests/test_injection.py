@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scenes import refusal
+from support import eventually
 
 from harness.changes import ABSENT, Attach, Create, Delete, Edit, Eviction, Patch, Ref, to_json, undo
+from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.faults import (
     Abort,
@@ -361,6 +363,21 @@ def test_a_fault_beyond_the_blast_radius_is_refused_before_the_first_write(clust
     assert shop.writes() == []
 
 
+def test_the_blast_radius_is_that_of_all_faults_in_force_together(cluster, shop, ledger):
+    """Each of the two alone would stay within it; the first one gone, the second may be."""
+    scene, half = _scene(cluster), BlastRadius(max_pods=2, max_percent=60)
+    other = Abort(500, percent=30, path="/other")
+    with inject(cluster, Abort(503, percent=50), scene, ledger=ledger, blast_radius=half):
+        before = shop.state()
+        with pytest.raises(
+            HarnessError, match=r"with abort 503 50% in force, would take away 80 % of shop/payments.*60 %"
+        ):
+            inject(cluster, other, scene, ledger=ledger, blast_radius=half)
+        assert shop.state() == before
+    with inject(cluster, other, scene, ledger=ledger, blast_radius=half):
+        pass
+
+
 def test_a_mesh_in_which_another_run_is_at_work_is_refused(cluster, shop, ledger, tmp_path):
     """Two faults at once would spoil both verdicts; whoever holds the ledger may inject again."""
     other = Ledger(tmp_path / "ledger")
@@ -447,6 +464,26 @@ def test_a_patch_whose_answer_was_lost_is_still_undone(cluster, shop, ledger):
     shop.after = lose
     with _apply(cluster, ledger, RETRIES):
         assert shop.objects[CATALOG_PATH]["spec"]["http"] == [{"route": []}]
+    assert _state(shop) == before
+
+
+def test_a_request_that_got_no_answer_is_not_taken_for_undone(shop, write_kubeconfig, ledger):
+    """It may have its effect when everything was reverted: it stays in the ledger, for whoever heals."""
+    before, go = _state(shop), threading.Event()
+
+    def hold(request):
+        if request.method == "POST" and "envoyfilters" in request.path:
+            assert go.wait(20)
+
+    shop.before = hold
+    with Cluster.connect(write_kubeconfig(shop.url), timeout=0.5) as hurried:
+        with pytest.raises(HarnessError, match=r"may still be on its way.*Run `harness heal`"):
+            _apply(hurried, ledger, *CHANGES[:2])
+        assert _state(shop) == before
+        go.set()
+        eventually(lambda: FILTER_PATH in shop.objects)
+        shop.before = lambda request: None
+        assert heal(hurried, ledger).failed == ()
     assert _state(shop) == before
 
 
