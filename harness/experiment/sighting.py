@@ -59,7 +59,7 @@ class Proof:
     def _taken(self, evidence: Replaced | Restarted) -> str:
         """Pods that were replaced, or a container of theirs: once, all at the beginning."""
         now, pods = self.context.now(), self.context.pods()
-        asked, done, spoiled = _lost(evidence, self.context.scene.pods, pods)
+        asked, done, spoiled = lost(evidence, self.context.scene.pods, pods)
         event = self._counted(evidence, asked, done, spoiled, pods)
         all_done = len(done) == len(asked)
         self.given = all_done and event.requests >= ENOUGH_REQUESTS
@@ -77,7 +77,7 @@ class Proof:
         asked = (*evidence.uids, *(uid for event in more for uid in event.uids))
         times = 1 + sum(bool(event.uids) for event in more)
         pods = self.context.pods()
-        _, gone, spoiled = _lost(Replaced(asked, evidence.selector_all), self.context.scene.pods, pods)
+        _, gone, spoiled = lost(Replaced(asked, evidence.selector_all), self.context.scene.pods, pods)
         event = self._counted(evidence, asked, gone, spoiled, pods)
         self.given = len(gone) == len(asked) and times >= LEAST_TIMES and event.requests >= ENOUGH_REQUESTS
         self._write(replace(event, times=times, settled=True))
@@ -175,10 +175,16 @@ def _see_running(context: Context, evidence: Running, phase: str) -> log.Running
     return event
 
 
-def _lost(
+def lost(
     evidence: Replaced | Restarted, scene: Sequence[Pod], pods: Sequence[Pod]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """The pods that were to lose something, those that have, and those that have lost what they were to keep."""
+    """The pods that were to lose something, those that have, and those that have lost what they were to keep.
+
+    Args:
+        evidence: what was to be lost, by which pods.
+        scene: the pods of the target before.
+        pods: the pods of the target now.
+    """
     now = {pod.uid: pod for pod in pods}
     if isinstance(evidence, Replaced):
         asked = evidence.uids
