@@ -87,19 +87,8 @@ class Meter:
 
         Where the target is known by the caller's count, they are the Services called.
         """
-        hit, every = evidence.selector_hit, evidence.selector_all
-        places = {name: value for name, value in every.items() if name.startswith("destination_")}
-        marks = {name: value for name, value in hit.items() if name not in places}
-        if not places:
-            return frozenset()
-        selector = Selector.equal(_ISTIO_REQUESTS, marks)
-        selector = replace(selector, matchers=(*selector.matchers, *_flagged(evidence)))
-        found = set()
-        for series in self._series(selector, window):
-            here = {name: series.labels.get(name, "") for name in places}
-            if here != places and risen(series, window):
-                found.add("/".join(filter(None, here.values())) or "an unknown workload")
-        return frozenset(found)
+        selector = marked(evidence)
+        return outside(evidence, self._series(selector, window), window) if selector else frozenset()
 
     def requests(
         self, evidence: Replaced | Recurring | Restarted | Scaled, window: Window
@@ -132,6 +121,32 @@ class Meter:
                 probes = probes.add(self._mesh.cluster.plaintext(pod, sli.port))
         self._probes[sli] = probes
         return Counts(probes.refused, probes.refused + probes.answered)
+
+
+def marked(evidence: Share) -> Selector | None:
+    """The series that carry the mark of a fault, wherever they were counted; None when the fault has no place."""
+    places = _places(evidence)
+    if not places:
+        return None
+    labels = {name: value for name, value in evidence.selector_hit.items() if name not in places}
+    selector = Selector.equal(_ISTIO_REQUESTS, labels)
+    return replace(selector, matchers=(*selector.matchers, *_flagged(evidence)))
+
+
+def outside(evidence: Share, series: Iterable[Series], window: Window) -> frozenset[str]:
+    """The workloads other than the target at which one of the series has counted something in the window."""
+    places = _places(evidence)
+    found = set()
+    for one in series:
+        here = {name: one.labels.get(name, "") for name in places}
+        if here != places and risen(one, window):
+            found.add("/".join(filter(None, here.values())) or "an unknown workload")
+    return frozenset(found)
+
+
+def _places(evidence: Share) -> dict[str, str]:
+    """The labels by which the target is known."""
+    return {name: value for name, value in evidence.selector_all.items() if name.startswith("destination_")}
 
 
 def _flagged(evidence: Share) -> tuple[Matcher, ...]:

@@ -3,7 +3,7 @@
 import pytest
 from scenes import pod, scene
 
-from harness.experiment.meter import Meter
+from harness.experiment.meter import marked, outside
 from harness.experiment.sighting import lost
 from harness.faults import Abort, BadConfig, Delay, Disconnect, Replaced, Restarted, Target
 from harness.series import Sample, Series, Window, risen
@@ -68,24 +68,13 @@ def test_a_counter_has_risen_when_it_has_counted_anything_in_the_window(series, 
     assert risen(series, Window(106, 116)) is seen
 
 
-class _Prometheus:
-    """What it holds, whatever it is asked for."""
-
-    def __init__(self, *series):
-        self.held = series
-        self.asked = []
-
-    def series(self, selector, seconds, at):
-        """All of it that matches."""
-        self.asked.append(str(selector))
-        return tuple(one for one in self.held if all(m.matches(one.labels) for m in selector.matchers))
-
-
 def _elsewhere(fault, scene, *series):
-    meter = object.__new__(Meter)
-    meter.interval = 1.0
-    meter._mesh = type("Mesh", (), {"prometheus": _Prometheus(*series)})
-    return meter.elsewhere(fault.evidence(scene), Window(106, 116))
+    evidence = fault.evidence(scene)
+    selector = marked(evidence)
+    if selector is None:
+        return frozenset()
+    held = [one for one in series if all(matcher.matches(one.labels) for matcher in selector.matchers)]
+    return outside(evidence, held, Window(106, 116))
 
 
 @pytest.mark.parametrize(
