@@ -1046,3 +1046,30 @@ def test_kills_that_follow_are_on_record_like_the_first(cluster, shop, ledger):
         injection.go_on(fault.further(scene, scene.pods, 1))
         assert [type(change) for change in injection.changes][:1] == [Delete]
     assert sum(request.method == "DELETE" for request in shop.writes()) >= 1
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(number=st.integers(0, 14), effect=st.booleans(), theirs=st.booleans())
+def test_wherever_a_fault_that_goes_on_breaks_off_heal_gives_back_the_state_before(
+    cluster, shop, ledger, *, number, effect, theirs
+):
+    """One field of somebody's object that is changed again and again, and an object of our own that is."""
+    _fill(shop)
+    before = _state(shop)
+    _Outage(shop, number, effect=effect)
+    own = Create(_manifest(FILTER, configPatches=[]))
+    try:
+        with _apply(cluster, ledger, own, Patch(CATALOG, (Edit(("spec", "gateways"), ["0"]),))) as injection:
+            for step in ("1", "2"):
+                moved = Patch(FILTER, (Edit(("spec",), {"configPatches": [step]}),))
+                injection.go_on((moved, Patch(CATALOG, (Edit(("spec", "gateways"), [step]),))))
+    except HarnessError:
+        pass
+    shop.before = shop.after = lambda request: None
+    if theirs:
+        catalog = deepcopy(shop.objects[CATALOG_PATH])
+        catalog["spec"]["exportTo"] = before[CATALOG_PATH]["spec"]["exportTo"] = ["theirs"]
+        shop.put(catalog)
+    assert heal(cluster, ledger).failed == ()
+    assert _state(shop) == before
+    assert heal(cluster, ledger) == Healing()
