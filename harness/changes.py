@@ -17,6 +17,7 @@ from harness.fields import ABSENT, Edit, Field, Manifest, Path, overlap, render,
 __all__ = [
     "ABSENT",
     "OWNER",
+    "Attach",
     "Change",
     "Create",
     "Delete",
@@ -25,6 +26,7 @@ __all__ = [
     "Field",
     "LeftToController",
     "Manifest",
+    "Outlast",
     "Patch",
     "Path",
     "Recreate",
@@ -35,6 +37,7 @@ __all__ = [
     "apply",
     "as_written",
     "change_from_json",
+    "edited",
     "owner_of",
     "ref_of",
     "render",
@@ -159,8 +162,33 @@ class LeftToController:
     ref: Ref
 
 
-Change = Create | Patch | Delete | Eviction
-Undo = Uncreate | Restore | Recreate | LeftToController
+@dataclass(frozen=True)
+class Attach:
+    """Puts an ephemeral container into a pod; Kubernetes knows no way to take it out again.
+
+    Attributes:
+        ref: the pod.
+        container: its manifest.
+        seconds: after which its program ends by itself.
+    """
+
+    ref: Ref
+    container: Manifest
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outlast:
+    """Undoes an `Attach`: waits until the program has ended by itself, or the pod with the UID `uid` is gone."""
+
+    ref: Ref
+    uid: str
+    container: str
+    seconds: float
+
+
+Change = Create | Patch | Delete | Eviction | Attach
+Undo = Uncreate | Restore | Recreate | LeftToController | Outlast
 
 
 def ref_of(manifest: Manifest) -> Ref:
@@ -190,6 +218,21 @@ def apply(patch: Patch, manifest: Manifest) -> Manifest:
     return _patched(patch, manifest)[0]
 
 
+def edited(patch: Patch, manifest: Manifest) -> Manifest:
+    """The object after `patch`, which may be in it already; `manifest` itself is left as it is.
+
+    Raises:
+        HarnessError: a path cannot exist in this object.
+    """
+    changed = deepcopy(manifest)
+    for edit in patch.edits:
+        try:
+            set_field(edit, changed)
+        except LookupError:
+            raise HarnessError(f"{patch.ref} has no place for {render(edit.path)} any more.") from None
+    return changed
+
+
 def undo(change: Change, before: Manifest | None) -> Undo:
     """The inverse of `change`, given the object as it was `before` (None: there was none).
 
@@ -207,6 +250,11 @@ def undo(change: Change, before: Manifest | None) -> Undo:
         raise HarnessError(f"There is no {change.ref}; check its name, or resolve the target again.")
     if isinstance(change, Patch):
         return Restore(change.ref, _patched(change, before)[1])
+    if isinstance(change, Attach):
+        name = str(change.container["name"])
+        if any(one["name"] == name for one in before["spec"].get("ephemeralContainers") or ()):
+            raise HarnessError(f"{change.ref} has a container {name} already; give the run another name.")
+        return Outlast(change.ref, before["metadata"].get("uid", ""), name, change.seconds)
     if _is_controlled(before):
         return LeftToController(change.ref)
     return Recreate(as_written(before), before["metadata"].get("uid", ""))
@@ -251,6 +299,8 @@ def change_from_json(raw: dict[str, Any]) -> Change:
             return Delete(Ref(**ref), grace_seconds)
         case {"Eviction": {"ref": ref}}:
             return Eviction(Ref(**ref))
+        case {"Attach": {"ref": ref, "container": container, "seconds": seconds}}:
+            return Attach(Ref(**ref), container, seconds)
     raise ValueError(f"not a change: {raw}")
 
 
@@ -269,6 +319,8 @@ def undo_from_json(raw: dict[str, Any]) -> Undo:
             return Recreate(manifest, str(more.get("uid", "")))
         case {"LeftToController": {"ref": ref}}:
             return LeftToController(Ref(**ref))
+        case {"Outlast": {"ref": ref, "uid": uid, "container": container, "seconds": seconds}}:
+            return Outlast(Ref(**ref), uid, container, seconds)
     raise ValueError(f"not an inverse of a change: {raw}")
 
 

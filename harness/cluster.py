@@ -139,13 +139,18 @@ class Cluster:
         return self._wire.content(answer, f"create {ref}")
 
     def patch(
-        self, ref: Ref, edit: Callable[[Manifest], Manifest], known: Manifest | None = None
+        self,
+        ref: Ref,
+        edit: Callable[[Manifest], Manifest],
+        known: Manifest | None = None,
+        *,
+        subresource: str = "",
     ) -> Manifest:
         """Reads, edits and writes an object, and starts again when somebody else wrote it meanwhile.
 
         `edit` may be called several times, each time with the newest object; when it changes nothing, nothing is
-        written. An object that was read a moment ago may be given as `known`, which saves a request. Returns the
-        object as the server keeps it.
+        written. An object that was read a moment ago may be given as `known`, which saves a request. It is written
+        through `subresource` if one is named. Returns the object as the server keeps it.
 
         Raises:
             MissingError: there is no such object.
@@ -159,8 +164,9 @@ class Cluster:
             reraise=True,
         )
         first = [known] if known is not None else []
+        path = f"{self._path_of(ref)}/{subresource}".rstrip("/")
         written: Manifest = retrying(
-            lambda: self._edit_once(ref, edit, first.pop() if first else self.get(ref))
+            lambda: self._edit_once(ref, path, edit, first.pop() if first else self.get(ref))
         )
         return written
 
@@ -220,6 +226,32 @@ class Cluster:
             return ""
         self._wire.content(answer, f"evict {ref}")
         return ""
+
+    def attach(self, ref: Ref, container: Manifest, *, uid: str) -> None:
+        """Puts an ephemeral container into a pod that runs; one of that name that is there stays as it is.
+
+        Args:
+            ref: the pod.
+            container: the manifest of the container.
+            uid: put it only into the pod that has this UID.
+
+        Raises:
+            HarnessError: the pod is gone, or the server does not admit the container.
+        """
+
+        def added(pod: Manifest) -> Manifest:
+            if pod["metadata"]["uid"] != uid:
+                raise HarnessError(f"{ref} is another one by now; resolve the target again.")
+            there = pod["spec"].get("ephemeralContainers") or []
+            if any(one["name"] == container["name"] for one in there):
+                return pod
+            return {**pod, "spec": {**pod["spec"], "ephemeralContainers": [*there, container]}}
+
+        self.patch(ref, added, subresource="ephemeralcontainers")
+
+    def serves(self, api_version: str, resource: str) -> bool:
+        """Whether the server has a resource, in the plural, with its subresource: `pods/ephemeralcontainers`."""
+        return resource in self._resources(api_version)
 
     def pods(self, namespace: str, selector: Mapping[str, str]) -> tuple[Pod, ...]:
         """The pods that carry the labels `selector`, sorted by name."""
@@ -297,7 +329,7 @@ class Cluster:
         return str(self._wire.content(answer, "read Namespace kube-system")["metadata"]["uid"])
 
     def _edit_once(
-        self, ref: Ref, edit: Callable[[Manifest], Manifest], current: Manifest | None
+        self, ref: Ref, path: str, edit: Callable[[Manifest], Manifest], current: Manifest | None
     ) -> Manifest:
         if current is None:
             raise MissingError(f"There is no {ref} in the cluster at {self.host}; check its name.")
@@ -305,7 +337,7 @@ class Cluster:
         if edited == current:
             return current
         # the resourceVersion in it makes the server refuse the write if the object is another by now
-        answer = self._wire.call("PUT", self._path_of(ref), body=edited)
+        answer = self._wire.call("PUT", path, body=edited)
         if answer.code in (404, 409):
             raise _ConflictError(
                 f"{ref} is written by others all the time, so no change of ours gets through; try again later."
@@ -323,16 +355,10 @@ class Cluster:
     def _kind(self, api_version: str, kind: str) -> tuple[str, bool]:
         """The plural of a kind and whether it lives in namespaces, from discovery."""
         if kind not in self._kinds.get(api_version, {}):
-            answer = self._wire.call("GET", _root(api_version))
-            found = (
-                []
-                if answer.code == 404
-                else self._wire.content(answer, f"list kinds of {api_version}")["resources"]
-            )
             self._kinds[api_version] = {
-                entry["kind"]: (entry["name"], entry["namespaced"])
-                for entry in found
-                if "/" not in entry["name"]
+                entry["kind"]: (name, entry["namespaced"])
+                for name, entry in self._resources(api_version).items()
+                if "/" not in name
             }
         try:
             return self._kinds[api_version][kind]
@@ -340,6 +366,14 @@ class Cluster:
             raise UnknownKindError(
                 f"The cluster at {self.host} knows no kind {kind} in {api_version}; is Istio installed there?"
             ) from None
+
+    def _resources(self, api_version: str) -> dict[str, Manifest]:
+        """What discovery says of an API version, by the names of its resources; {} when there is no such version."""
+        answer = self._wire.call("GET", _root(api_version))
+        if answer.code == 404:
+            return {}
+        listed = self._wire.content(answer, f"list kinds of {api_version}")["resources"]
+        return {entry["name"]: entry for entry in listed}
 
 
 def _budget(answer: Answer) -> str:

@@ -8,11 +8,34 @@ from typing import Any
 
 import yaml
 
-from harness.changes import ABSENT, Change, Create, Delete, Eviction, Manifest, Patch, apply, render, undo
+from harness.changes import (
+    ABSENT,
+    Attach,
+    Change,
+    Create,
+    Delete,
+    Eviction,
+    Manifest,
+    Patch,
+    apply,
+    render,
+    undo,
+)
 from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.experiment import Experiment
-from harness.faults import Evidence, NoEvidence, Replaced, Scaled, Scene
+from harness.faults import (
+    Evidence,
+    NoEvidence,
+    Recurring,
+    Replaced,
+    Restarted,
+    Running,
+    Scaled,
+    Scene,
+    Share,
+    foreseen,
+)
 from harness.injection import resolve
 from harness.rbac import Need, needs
 from harness.slo import Probe
@@ -36,7 +59,7 @@ def plan(
     """
     scene = resolve(cluster, experiment.target, run=run, seed=seed, fault=experiment.fault)
     experiment.blast_radius.check(experiment.fault, scene)
-    changes = (*weaken, *experiment.fault.changes(scene))
+    changes, rhythm = (*weaken, *experiment.fault.changes(scene)), experiment.fault.rhythm
     content = {
         "target": str(experiment.target),
         "pods": [pod.name for pod in scene.pods],
@@ -44,33 +67,46 @@ def plan(
         "evidence": _evidence(experiment.fault.evidence(scene)),
         "radius": _radius(experiment, scene),
         "changes": [_change(change, cluster) for change in changes],
+        **({"and again": f"every {rhythm.every:g} s"} if rhythm else {}),
     }
     probes = any(isinstance(slo.sli, Probe) for slo in experiment.indicators)
-    wanted = needs(changes, experiment.target.namespace, probes=probes)
+    wanted = needs((*weaken, *foreseen(experiment.fault, scene)), experiment.target.namespace, probes=probes)
     return Plan(yaml.safe_dump(content, sort_keys=False, width=110), wanted)
 
 
-def _evidence(evidence: Evidence) -> Any:
-    if isinstance(evidence, NoEvidence):
-        return "none: nothing is done"
-    if isinstance(evidence, Replaced):
-        return {
-            "pods whose UIDs are gone": list(evidence.uids),
-            "requests counted under": dict(evidence.selector_all),
-        }
-    if isinstance(evidence, Scaled):
-        return {"ready pods": evidence.replicas, "of": str(evidence.workloads), "instead of": evidence.before}
+def _evidence(evidence: Evidence) -> Any:  # noqa: PLR0911  # one for each kind
+    match evidence:
+        case NoEvidence():
+            return "none: nothing is done"
+        case Replaced():
+            told: Any = {"pods whose UIDs are gone": list(evidence.uids)}
+            return told | {"requests counted under": dict(evidence.selector_all)}
+        case Recurring():
+            return {"pods whose UIDs are gone at first": list(evidence.uids), "and again": "until the revert"}
+        case Restarted():
+            return {"pods": list(evidence.before), "whose container is started again": evidence.container}
+        case Running():
+            return {"pods": list(evidence.uids), "in which a container runs": evidence.container}
+        case Scaled():
+            workloads = str(evidence.workloads)
+            return {"ready pods": evidence.replicas, "of": workloads, "instead of": evidence.before}
+        case Share():
+            return _share(evidence)
+
+
+def _share(evidence: Share) -> Any:
     return {
         "percent": evidence.percent,
         "of the requests counted under": dict(evidence.selector_all),
         "are also counted under": dict(evidence.selector_hit),
+        **({"from this second on": evidence.after} if evidence.after else {}),
     }
 
 
 def _radius(experiment: Experiment, scene: Scene) -> dict[str, str]:
     limits, fault = experiment.blast_radius, experiment.fault
     return {
-        "pods": f"{len(fault.pods(scene))} of at most {limits.max_pods}",
+        "pods": f"{fault.reach(scene, limits.seconds)} of at most {limits.max_pods}",
         "percent": f"{fault.harm(scene):g} of at most {limits.max_percent:g}",
         "namespaces": ", ".join(limits.namespaces or (scene.target.namespace,)),
         "seconds": f"at most {limits.seconds:g}",
@@ -87,6 +123,8 @@ def _change(change: Change, cluster: Cluster) -> Manifest:
             return {"delete": str(ref)}
         case Eviction(ref):
             return {"evict": str(ref)}
+        case Attach(ref, container):
+            return {"attach": str(ref), "container": container}
         case Patch(ref, edits):
             if current is None:
                 raise HarnessError(f"There is no {ref}.")

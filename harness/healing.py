@@ -14,6 +14,7 @@ from typing import Final
 from harness.changes import (
     LeftToController,
     Manifest,
+    Outlast,
     Recreate,
     Ref,
     Restore,
@@ -174,6 +175,10 @@ def unsettled(cluster: Cluster, records: Sequence[Record]) -> tuple[Record, ...]
                 return current is not None and current["metadata"].get("uid") == uid
             case Uncreate(_, _, uid):
                 return not uid
+            case Outlast():
+                current = cluster.get(undo.ref)
+                same = current is not None and current["metadata"]["uid"] == undo.uid
+                return same and not _is_in(current or {}, undo.container)
         return isinstance(undo, Restore)
 
     return tuple(record for record in records if may_come(record.undo))
@@ -203,6 +208,10 @@ def _is_in_force(cluster: Cluster, undo: Undo) -> bool:
             return current is not None and unmark(current, key) is not current
         case Recreate():
             return current is None
+        case Outlast(_, uid, container):
+            same = current is not None and current["metadata"]["uid"] == uid
+            ended = "terminated" in _state(current or {}, container)
+            return same and not ended and _is_in(current or {}, container)
 
 
 def _restore(cluster: Cluster, record: Record) -> Healing:
@@ -215,6 +224,45 @@ def _restore(cluster: Cluster, record: Record) -> Healing:
             return _recreate(cluster, record.undo)
         case LeftToController(ref):
             return Healing(done=(f"{ref} is replaced by its controller.",))
+        case Outlast():
+            return _outlast(cluster, record.undo)
+
+
+def _outlast(cluster: Cluster, undo: Outlast) -> Healing:
+    """Waits for the end of a program that nobody can end, since it is in a pod of somebody else.
+
+    Raises:
+        HarnessError: it has not ended some seconds after its time, or has not even begun.
+    """
+    began = time.monotonic()
+    while True:
+        pod = cluster.get(undo.ref)
+        if pod is None or pod["metadata"]["uid"] != undo.uid:
+            return Healing(done=(f"{undo.ref} is gone, and container {undo.container} with it.",))
+        if not _is_in(pod, undo.container):
+            return Healing(done=(f"Container {undo.container} was never put into {undo.ref}.",))
+        state = _state(pod, undo.container)
+        if "terminated" in state:
+            return Healing(
+                done=(
+                    f"Container {undo.container} of {undo.ref} has ended; it is listed until the pod goes.",
+                )
+            )
+        if time.monotonic() - began > undo.seconds + _MARGIN:
+            why = "runs still" if "running" in state else "has not begun, and may yet"
+            raise HarnessError(f"Its container {undo.container} {why}; delete the pod to be rid of it.")
+        time.sleep(_POLL)
+
+
+def _is_in(pod: Manifest, container: str) -> bool:
+    """Whether an ephemeral container of that name was put into the pod."""
+    return any(one["name"] == container for one in pod["spec"].get("ephemeralContainers") or ())
+
+
+def _state(pod: Manifest, container: str) -> Manifest:
+    """The state of an ephemeral container, {} when nobody has said anything about it."""
+    told = (pod.get("status") or {}).get("ephemeralContainerStatuses") or ()
+    return next((one.get("state") or {} for one in told if one["name"] == container), {})
 
 
 def _uncreate(cluster: Cluster, undo: Uncreate) -> Healing:

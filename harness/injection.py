@@ -11,12 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from uuid import uuid4
 from weakref import WeakSet
 
 from harness import clock
 from harness.changes import (
+    Attach,
     Change,
     Create,
     Delete,
@@ -27,6 +29,7 @@ from harness.changes import (
     Ref,
     Restore,
     apply,
+    edited,
     restore,
     undo,
 )
@@ -67,6 +70,25 @@ class Injection:
     def changes(self) -> tuple[Change, ...]:
         """The changes in force, in the order in which they were made."""
         return tuple(record.change for record in self._records)
+
+    def go_on(self, changes: Sequence[Change]) -> None:
+        """Makes more changes of the same fault.
+
+        What this injection created is changed in place and needs no inverse of its own: it is deleted on revert.
+
+        Raises:
+            HarnessError: one of them failed; those made before it are in force.
+        """
+        created = {record.change.ref for record in self._records if isinstance(record.change, Create)}
+        for change in changes:
+            if isinstance(change, Patch) and change.ref in created:
+                self._cluster.patch(change.ref, partial(edited, change))
+                continue
+            try:
+                self._make(change)
+            except TransientError:
+                self._unanswered = self._records[-1] if self._records else None
+                raise
 
     def revert(self) -> Healing:
         """Undoes the changes, the last one first; what was undone once is not undone again.
@@ -123,6 +145,10 @@ class Injection:
                     self._cluster.delete(ref, change.grace_seconds, uid=uid)
                 elif why := self._cluster.evict(ref, uid=uid):
                     self._refuse(change, why)
+            case Attach(ref, container):
+                before = self._cluster.get(ref)
+                self._record(change, before)
+                self._cluster.attach(ref, container, uid=before["metadata"]["uid"] if before else "")
 
     def _make_or_note(self, change: Change) -> None:
         """Makes a change, or notes that the cluster does not admit it."""

@@ -78,7 +78,7 @@ class PhaseEnded:
 
 @dataclass(frozen=True)
 class Resolved:
-    """The pods that the target stood for, and what will prove the fault: "share", "replaced", "scaled" or "none".
+    """The pods that the target stood for, and what will prove the fault: the kind of its evidence, or "none".
 
     For "share", `asked_percent` of the requests to the target have to carry the mark of the fault; when it is aimed
     at some of them only (`partial`), any of them, and not more.
@@ -122,8 +122,10 @@ class ShareSeen:
 class ReplacedSeen:
     """Of the pods `asked` for, these are gone; `ready` pods of the target are ready, `before` were.
 
+    Where the proxies of pods are taken, gone are those whose proxy was started again.
     `requests` is how many requests the target was seen to have before they were taken. `settled` says that the
     pods are replaced and that two scrapes have passed since, so that all the harm is counted.
+    `spoiled` are pods that have lost what the fault was to leave alone; `times` is how often pods were taken.
     """
 
     at: float
@@ -133,6 +135,8 @@ class ReplacedSeen:
     before: int
     requests: int = 0
     settled: bool = False
+    spoiled: tuple[str, ...] = ()
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,34 @@ class ScaledSeen:
     present: int
     ready: int
     requests: int | None = None
+
+
+@dataclass(frozen=True)
+class RunningSeen:
+    """Of the pods `asked` for, these have the program of the fault running in them, in a phase."""
+
+    at: float
+    phase: str
+    asked: tuple[str, ...]
+    running: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OutsideSeen:
+    """The mark of the fault was counted outside its target, where it was not before: at these workloads."""
+
+    at: float
+    places: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Continued:
+    """The fault went on, for the `time`-th time after its injection: changes made, and UIDs of the pods they took."""
+
+    at: float
+    time: int
+    changes: tuple[str, ...]
+    uids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -254,6 +286,9 @@ Event = (
     | ShareSeen
     | ReplacedSeen
     | ScaledSeen
+    | RunningSeen
+    | OutsideSeen
+    | Continued
     | Counted
     | Probed
     | LoadReported

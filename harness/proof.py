@@ -18,6 +18,10 @@ ENOUGH_REQUESTS = 50
 """Requests a target must have had before its pods are taken: nobody can miss a pod that nobody asks."""
 
 
+LEAST_TIMES = 2
+"""How often pods have to be taken for it to have been again."""
+
+
 def enough_requests(asked_percent: float, *, partial: bool = False) -> int:
     """The requests it takes to see whether the share that the fault hits is the one asked for."""
     if partial:
@@ -57,10 +61,20 @@ def _shown(resolved: journal.Resolved, events: tuple[Event, ...], *, breached: b
     match resolved.evidence:
         case "none":
             return "no fault, so none", True
-        case "replaced":
-            return _replaced(select(events, journal.ReplacedSeen))
+        case "replaced" | "restarted" | "recurring" as kind:
+            return _taken(kind, select(events, journal.ReplacedSeen))
+        case "running":
+            return _running(select(events, journal.RunningSeen), breached=breached)
         case "scaled":
             return _scaled(select(events, journal.ScaledSeen), breached=breached)
+    text, seen = _shares(resolved, events, breached=breached)
+    places = sorted({place for event in select(events, journal.OutsideSeen) for place in event.places})
+    if places:
+        return f"{text}; it showed outside the target as well, at {', '.join(places)}", False
+    return text, seen
+
+
+def _shares(resolved: journal.Resolved, events: tuple[Event, ...], *, breached: bool) -> tuple[str, bool]:
     shares = select(events, journal.ShareSeen)
     if select(events, journal.Stopped) and not any(seen.phase == "observe" and seen.total for seen in shares):
         return f"asked {resolved.asked_percent:g} %, the run was stopped before it could be told", False
@@ -86,17 +100,38 @@ def _share(resolved: journal.Resolved, seen: journal.ShareSeen | None, *, breach
     )
 
 
-def _replaced(seen: Sequence[journal.ReplacedSeen]) -> tuple[str, bool]:
+def _taken(kind: str, seen: Sequence[journal.ReplacedSeen]) -> tuple[str, bool]:
     if not seen:
         return "whether the pods were killed was not seen", False
     last = seen[-1]
-    text = f"{len(last.gone)} of {len(last.asked)} pods gone, {last.ready} of {last.before} ready"
+    what = "proxies started again" if kind == "restarted" else "pods gone"
+    text = f"{len(last.gone)} of {len(last.asked)} {what}, {last.ready} of {last.before} ready"
+    if kind == "recurring":
+        text = f"{text}, killed {last.times} times"
+        if last.times < LEAST_TIMES:
+            return f"{text}, {LEAST_TIMES} are needed to tell", False
+    if last.spoiled:
+        return (
+            f"{text}; outside the target {len(last.spoiled)} pods were lost or started again as well",
+            False,
+        )
     if last.requests < ENOUGH_REQUESTS:
         had = f"the target had {last.requests} requests before, {ENOUGH_REQUESTS} are needed"
         return f"{text}, but the load did not reach the target: {had}", False
     return f"{text}, {last.requests:,} requests at the target before", bool(last.asked) and set(
         last.gone
     ) == set(last.asked)
+
+
+def _running(seen: Sequence[journal.RunningSeen], *, breached: bool) -> tuple[str, bool]:
+    if not seen:
+        return "whether it ran in the pods was not seen", False
+    odd = [one for one in seen if one.phase == "observe" and one.running != one.asked]
+    last = odd[0] if odd else seen[-1]
+    text = f"it ran in {len(last.running)} of {len(last.asked)} pods"
+    if odd:
+        return f"{text}, and not in all for as long as the fault was observed", False
+    return text, bool(last.asked) and last.running == last.asked and (last.phase == "observe" or breached)
 
 
 def _scaled(seen: Sequence[journal.ScaledSeen], *, breached: bool) -> tuple[str, bool]:

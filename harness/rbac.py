@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from harness.changes import Change, Create, Delete, Eviction, Manifest, Patch, Ref
+from harness.changes import Attach, Change, Create, Delete, Eviction, Manifest, Patch, Ref
 from harness.cluster import Cluster
 from harness.lease import LEASE
 
@@ -113,6 +113,8 @@ def _of(change: Change) -> set[Need]:
             return _verbs(ref, "get", "delete")
         case Eviction(ref):
             return _verbs(ref, "get") | {Need(ref.namespace, "", "pods/eviction", "create")}
+        case Attach(ref):
+            return _verbs(ref, "get") | {Need(ref.namespace, "", "pods/ephemeralcontainers", "update")}
         case Delete(ref):
             keepsake = "Secret" if ref.kind == "Secret" else "ConfigMap"
             kept = Ref("v1", keepsake, ref.namespace or "default", "")

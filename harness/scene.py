@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from harness.changes import Manifest, Ref
 from harness.errors import HarnessError
+
+PROXY: Final = "istio-proxy"
+"""The name of the sidecar's container."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,9 @@ class Pod:
         node: the node that it is on, "" before it has one.
         account: the service account under which it runs.
         owner: the controller that would replace it, None for a pod of its own.
+        proxy_image: that of the container istio-proxy, "" without one.
+        restarts: how often each of its containers was started again, by name.
+        attached: the ephemeral containers that run in it, by name.
     """
 
     name: str
@@ -40,6 +47,9 @@ class Pod:
     node: str = ""
     account: str = "default"
     owner: Ref | None = None
+    proxy_image: str = ""
+    restarts: Mapping[str, int] = field(default_factory=dict, hash=False)
+    attached: frozenset[str] = frozenset()
 
     @property
     def ref(self) -> Ref:
@@ -51,6 +61,7 @@ class Pod:
         """The pod that a manifest from the API describes."""
         meta, spec, status = manifest["metadata"], manifest["spec"], manifest.get("status") or {}
         containers = [*(spec.get("initContainers") or ()), *spec["containers"]]
+        proxies = [container for container in containers if container["name"] == PROXY]
         return cls(
             name=meta["name"],
             namespace=meta["namespace"],
@@ -62,14 +73,25 @@ class Pod:
             ports=tuple(
                 port["containerPort"]
                 for container in containers
-                if container["name"] != "istio-proxy"
+                if container["name"] != PROXY
                 for port in container.get("ports") or ()
                 if port.get("protocol", "TCP") == "TCP"
             ),
-            sidecar=any(container["name"] == "istio-proxy" for container in containers),
+            sidecar=bool(proxies),
             node=spec.get("nodeName", ""),
             account=spec.get("serviceAccountName", "default"),
             owner=controller_of(manifest),
+            proxy_image=proxies[0].get("image", "") if proxies else "",
+            restarts={
+                one["name"]: one.get("restartCount", 0)
+                for kind in ("initContainerStatuses", "containerStatuses")
+                for one in status.get(kind) or ()
+            },
+            attached=frozenset(
+                one["name"]
+                for one in status.get("ephemeralContainerStatuses") or ()
+                if "running" in (one.get("state") or {})
+            ),
         )
 
 
@@ -153,11 +175,13 @@ class Needs:
         others: other workloads.
         deployments: the Deployments behind all of these pods.
         routes: the Services that select the pods of the target, and the VirtualServices of the whole mesh.
+        attaching: that the cluster lets ephemeral containers be put into pods.
     """
 
     others: tuple[Target, ...] = ()
     deployments: bool = False
     routes: bool = False
+    attaching: bool = False
 
 
 @dataclass(frozen=True)

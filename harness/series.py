@@ -82,6 +82,14 @@ def count(
     return Counts(round(sum(value for labels, value in counted if good(labels))), round(total))
 
 
+def risen(series: Series, window: Window) -> bool:
+    """Whether a counter has counted anything in the window; one that appears in it has begun at 0."""
+    values = [sample.value for sample in series.samples if sample.at <= window.end]
+    before = sum(sample.at <= window.start for sample in series.samples)
+    known = values[before - 1 :] if before else [0.0, *values]
+    return any(after > earlier for earlier, after in pairwise(known))
+
+
 def scrapes(series: Iterable[Series], window: Window) -> tuple[float, ...]:
     """When the target that was scraped most often was scraped in the window: others came or went meanwhile."""
     targets: dict[tuple[str | None, str | None], set[float]] = defaultdict(set)

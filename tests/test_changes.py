@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from harness.changes import (
     ABSENT,
+    Attach,
     Create,
     Delete,
     Edit,
     Eviction,
     Field,
     LeftToController,
+    Outlast,
     Patch,
     Recreate,
     Ref,
@@ -22,6 +24,7 @@ from harness.changes import (
     Uncreate,
     apply,
     change_from_json,
+    edited,
     ref_of,
     render,
     restore,
@@ -364,3 +367,25 @@ def test_an_eviction_goes_to_disk_and_back():
     """As every change does."""
     change = Eviction(Ref("v1", "Pod", "shop", "payments-1"))
     assert change_from_json(json.loads(json.dumps(to_json(change)))) == change
+
+
+def test_a_container_that_is_put_into_a_pod_goes_to_disk_and_back():
+    """With its inverse, which is to wait for its end."""
+    change = Attach(Ref("v1", "Pod", "shop", "payments-1"), {"name": "quit", "image": "x"}, 15.0)
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "payments-1", "uid": "u1"}, "spec": {}}
+    inverse = undo(change, pod)
+    assert inverse == Outlast(change.ref, "u1", "quit", 15.0)
+    assert change_from_json(json.loads(json.dumps(to_json(change)))) == change
+    assert undo_from_json(json.loads(json.dumps(to_json(inverse)))) == inverse
+    with pytest.raises(HarnessError, match="has a container quit already"):
+        undo(change, pod | {"spec": {"ephemeralContainers": [{"name": "quit"}]}})
+
+
+def test_an_edit_that_is_there_already_changes_nothing_and_is_no_error():
+    """As when the answer to it was lost."""
+    patch = _patch((("spec", "a"), 1))
+    once = edited(patch, {"spec": {"b": 2}})
+    assert once == {"spec": {"a": 1, "b": 2}}
+    assert edited(patch, once) == once
+    with pytest.raises(HarnessError, match="has no place"):
+        edited(patch, {"spec": 1})

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scenes import refusal
 from support import eventually
 
-from harness.changes import ABSENT, Create, Delete, Edit, Eviction, Patch, Ref, to_json
+from harness.changes import ABSENT, Attach, Create, Delete, Edit, Eviction, Patch, Ref, to_json, undo
 from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.faults import (
@@ -28,8 +28,10 @@ from harness.faults import (
     Evict,
     Nothing,
     PodKill,
+    ProxyKill,
     RollingRestart,
     Scale,
+    Stress,
     Target,
 )
 from harness.injection import EXPIRES, Healing, apply_changes, heal, inject, resolve
@@ -949,3 +951,125 @@ def test_heal_undoes_what_a_killed_process_left(cluster, shop, ledger, tmp_path,
     assert heal(cluster, ledger).failed == ()
     assert _state(shop) == before
     assert list((tmp_path / "ledger").iterdir()) == []
+
+
+# what is put into pods, and faults that go on
+
+QUIT = {"name": "harness-run-proxy-kill", "image": "proxy", "args": ["request", "POST", "quitquitquit"]}
+
+
+def _attaching(api, *, served=True, ends=True):
+    """An API server that has ephemeral containers, with a kubelet that says how they are."""
+
+    def answer(request):
+        path, _, below = request.path.rpartition("/")
+        if request.path == "/api/v1" and request.method == "GET" and served:
+            names = [("Pod", "pods"), ("Pod", "pods/ephemeralcontainers"), ("Namespace", "namespaces")]
+            listed = [{"kind": kind, "name": name, "namespaced": kind == "Pod"} for kind, name in names]
+            return api.reply(200, {"kind": "APIResourceList", "resources": listed})
+        if below != "ephemeralcontainers":
+            return None
+        state = {"terminated": {"exitCode": 0}} if ends else {"running": {}}
+        attached = request.body["spec"]["ephemeralContainers"]
+        told = [{"name": one["name"], "state": state} for one in attached]
+        body = {**request.body, "status": {**request.body["status"], "ephemeralContainerStatuses": told}}
+        return api.reply(200, api._keep(path, body))
+
+    api.before = answer
+
+
+def test_a_container_that_was_put_into_a_pod_is_waited_for(cluster, shop, ledger, tmp_path):
+    """Nobody can take it out; its undo is on record before."""
+    _attaching(shop)
+    pod = Ref("v1", "Pod", "shop", "payments-1")
+    injection = _apply(cluster, ledger, Attach(pod, QUIT, 5.0))
+    assert cluster.get(pod)["spec"]["ephemeralContainers"] == [QUIT]
+    assert any('"Outlast"' in path.read_text() for path in (tmp_path / "ledger").rglob("*") if path.is_file())
+    [said] = injection.revert().done
+    assert said == (
+        "Container harness-run-proxy-kill of Pod shop/payments-1 has ended; it is listed until the pod goes."
+    )
+    assert ledger.pending(cluster.identity) == ()
+
+
+def test_a_container_that_does_not_end_is_said_and_stays_on_record(cluster, shop, ledger, monkeypatch):
+    """With what to do about it."""
+    monkeypatch.setattr("harness.healing._MARGIN", 0.1)
+    _attaching(shop, ends=False)
+    pod = Ref("v1", "Pod", "shop", "payments-1")
+    injection = _apply(cluster, ledger, Attach(pod, QUIT, 0.1))
+    [said] = injection.revert().failed
+    assert "runs still; delete the pod to be rid of it" in said
+    cluster.delete(pod)
+    assert injection.end().failed == ()
+    assert heal(cluster, ledger).failed == ()
+
+
+def test_a_crash_before_a_container_was_put_leaves_nothing_to_wait_for(cluster, shop, ledger):
+    """The record came first."""
+    _attaching(shop)
+    pod = Ref("v1", "Pod", "shop", "payments-1")
+    with ledger.open("run", cluster.identity) as entries:
+        change = Attach(pod, QUIT, 60.0)
+        entries.record("run/1", change, undo(change, cluster.get(pod)), expires=0.0)
+    assert heal(cluster, ledger).done == (
+        "Container harness-run-proxy-kill was never put into Pod shop/payments-1.",
+    )
+
+
+@pytest.mark.parametrize("fault", [ProxyKill(), Stress(seconds=1)], ids=str)
+def test_a_cluster_without_ephemeral_containers_is_refused_before_anything(cluster, shop, fault):
+    """In the resolve phase, with the reason."""
+    with pytest.raises(HarnessError, match=r"cannot be had: .* has no ephemeral containers"):
+        resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=fault)
+    assert shop.writes() == []
+
+
+def test_a_fault_that_rises_changes_its_own_object_and_is_gone_with_it(cluster, shop, ledger):
+    """One record for all of its steps; a step whose answer was lost is harmless."""
+    before, rising = shop.state(), Abort(503, 30, ramp=9)
+    scene = _scene(cluster)
+    injection = inject(cluster, rising, scene, ledger=ledger, blast_radius=WIDE)
+    for time_ in (1, 9, 9):
+        injection.go_on(rising.further(scene, scene.pods, time_))
+    [created] = [item for path, item in shop.state().items() if "envoyfilters" in path]
+    assert created["spec"] == Abort(503, 30).changes(scene)[0].manifest["spec"]
+    assert len(injection.changes) == 1
+    assert injection.revert().failed == ()
+    assert shop.state() == before
+
+
+def test_kills_that_follow_are_on_record_like_the_first(cluster, shop, ledger):
+    """Each of them belongs to its controller."""
+    scene, fault = _scene(cluster), PodKill(every=5)
+    with inject(cluster, fault, scene, ledger=ledger, blast_radius=BlastRadius(20)) as injection:
+        injection.go_on(fault.further(scene, scene.pods, 1))
+        assert [type(change) for change in injection.changes][:1] == [Delete]
+    assert sum(request.method == "DELETE" for request in shop.writes()) >= 1
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(number=st.integers(0, 14), effect=st.booleans(), theirs=st.booleans())
+def test_wherever_a_fault_that_goes_on_breaks_off_heal_gives_back_the_state_before(
+    cluster, shop, ledger, *, number, effect, theirs
+):
+    """One field of somebody's object that is changed again and again, and an object of our own that is."""
+    _fill(shop)
+    before = _state(shop)
+    _Outage(shop, number, effect=effect)
+    own = Create(_manifest(FILTER, configPatches=[]))
+    try:
+        with _apply(cluster, ledger, own, Patch(CATALOG, (Edit(("spec", "gateways"), ["0"]),))) as injection:
+            for step in ("1", "2"):
+                moved = Patch(FILTER, (Edit(("spec",), {"configPatches": [step]}),))
+                injection.go_on((moved, Patch(CATALOG, (Edit(("spec", "gateways"), [step]),))))
+    except HarnessError:
+        pass
+    shop.before = shop.after = lambda request: None
+    if theirs:
+        catalog = deepcopy(shop.objects[CATALOG_PATH])
+        catalog["spec"]["exportTo"] = before[CATALOG_PATH]["spec"]["exportTo"] = ["theirs"]
+        shop.put(catalog)
+    assert heal(cluster, ledger).failed == ()
+    assert _state(shop) == before
+    assert heal(cluster, ledger) == Healing()

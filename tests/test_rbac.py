@@ -1,9 +1,11 @@
 """Roles that are just enough, and a manifest for the healer."""
 
 import yaml
+from scenes import scene
 
-from harness.changes import ABSENT, Create, Delete, Edit, Patch, Ref
+from harness.changes import ABSENT, Attach, Create, Delete, Edit, Patch, Ref
 from harness.cli import main
+from harness.faults import Abort, foreseen
 from harness.leftovers import KINDS
 from harness.rbac import Need, missing, needs, plural, roles
 
@@ -27,9 +29,21 @@ def test_what_is_needed_follows_from_the_changes():
     assert {need.verb for need in created if need.resource == "services"} == {"get", "create", "delete"}
     killed = needs([Delete(Ref("v1", "Pod", "shop", "a"))], "shop")
     assert {need.verb for need in killed if need.resource == "pods"} == {"list", "get", "delete"}
+    put = needs([Attach(Ref("v1", "Pod", "shop", "a"), {"name": "quit"}, 1.0)], "shop")
+    assert Need("shop", "", "pods/ephemeralcontainers", "update") in put
+    assert {need.verb for need in put if need.resource == "pods"} == {"list", "get"}
     deleted = needs([Delete(ROUTE)], "shop")
     assert {need.verb for need in deleted if need.resource == "configmaps"} == {"get", "create", "delete"}
     assert Need("shop", "", "pods/proxy", "get") in needs([], "shop", probes=True) - needs([], "shop")
+
+
+def test_a_fault_that_goes_on_needs_the_rights_for_that_from_the_beginning():
+    """To change what it has created, and to delete pods again."""
+    rising = needs(foreseen(Abort(503, ramp=10), scene()), "shop")
+    filters = {need.verb for need in rising if need.resource == "envoyfilters"}
+    assert filters == {"get", "create", "delete", "update"}
+    once = needs(foreseen(Abort(503), scene()), "shop")
+    assert {need.verb for need in once if need.resource == "envoyfilters"} == filters - {"update"}
 
 
 def test_roles_give_exactly_what_is_needed():

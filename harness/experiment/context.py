@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,9 +26,16 @@ Taken = Mapping[SLI, Counts | Missing]
 """What was counted of each SLI in a window."""
 
 
+def _still() -> None:
+    """Nothing more has to be done while the fault is in force."""
+
+
 @dataclass(frozen=True)
 class Context:
-    """One run, after its target was resolved."""
+    """One run, after its target was resolved.
+
+    `beat` is called several times a second while the run waits: it does what is due of a fault that goes on.
+    """
 
     experiment: Experiment
     mesh: Mesh
@@ -39,6 +46,7 @@ class Context:
     evidence: Evidence
     traffic: Traffic
     tenure: Tenure
+    beat: Callable[[], None] = _still
 
     @property
     def poll(self) -> float:
@@ -55,9 +63,11 @@ class Context:
             raise HarnessError(f"No traffic: {failure}")
         until = time.monotonic() + self.poll
         self.tenure.check()
+        self.beat()
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(left, _SLICE))
             self.tenure.check()
+            self.beat()
 
     def count(self, phase: str, window: Window) -> Taken:
         """Counts hypothesis and guardrails, and writes the counts of the hypothesis to the journal."""
@@ -72,10 +82,13 @@ class Context:
                 )
         return taken
 
-    def pods_ready(self) -> tuple[int, frozenset[str]]:
-        """How many pods of the target are ready now, and the UIDs of all that exist."""
-        pods = self._pods(self.scene.target)
-        return _ready(pods), frozenset(pod.uid for pod in pods)
+    def pods(self) -> tuple[Pod, ...]:
+        """The pods of the target now, those on their way out included."""
+        return self._pods(self.scene.target)
+
+    def pods_ready(self) -> int:
+        """How many pods of the target are ready now."""
+        return _ready(self.pods())
 
     def strength(self, workloads: Target) -> tuple[int, int]:
         """How many pods some workloads have now, those on their way out included, and how many of them are ready."""

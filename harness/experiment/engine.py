@@ -15,6 +15,7 @@ from importlib.metadata import version
 from harness import journal as log
 from harness.changes import Change
 from harness.errors import HarnessError
+from harness.experiment.beats import Beats
 from harness.experiment.context import Context, objective, phase
 from harness.experiment.interrupts import Interrupts, interruptible
 from harness.experiment.meter import Meter
@@ -22,7 +23,7 @@ from harness.experiment.model import Experiment, Mesh, Quiet, Watch
 from harness.experiment.observation import await_evidence, await_gate, observe
 from harness.experiment.recovery import recover
 from harness.experiment.tenure import Tenure
-from harness.faults import Evidence, NoEvidence, Replaced, Scene, Share
+from harness.faults import Evidence, NoEvidence, Recurring, Replaced, Scene, Share, foreseen
 from harness.injection import Healing, Injection, apply_changes, heal, inject, resolve
 from harness.journal import Journal
 from harness.ledger import Ledger
@@ -158,7 +159,7 @@ class _Course:
 
     def _check_rights(self, scene: Scene) -> None:
         """Raises HarnessError when the credentials lack a right that this run needs; names all of them."""
-        changes = (*self.weaken, *self.experiment.fault.changes(scene))
+        changes = (*self.weaken, *foreseen(self.experiment.fault, scene))
         probes = any(isinstance(slo.sli, Probe) for slo in self.experiment.indicators)
         wanted = needs(changes, self.experiment.target.namespace, probes=probes)
         if lacking := missing(self.mesh.cluster, wanted):
@@ -254,7 +255,7 @@ class _Course:
                     with interrupts.released():
                         made, refused = _texts(injection.changes), _refusals(injection)
                         self.journal.write(log.Injected(context.now(), made, refused))
-                        context = _as_allowed(context, injection)
+                        context = self._going_on(_as_allowed(context, injection), injection, interrupts)
                         shown = await_evidence(context, injected)
                 if shown:
                     with interrupts.released(), phase("observe", context):
@@ -262,7 +263,16 @@ class _Course:
             finally:
                 if injection is not None:
                     self._revert(context, injection)
-        return (injected if context.evidence.momentary else context.now()), replaced
+        at_once = context.evidence.momentary and not isinstance(context.evidence, Recurring)
+        return (injected if at_once else context.now()), replaced
+
+    def _going_on(self, context: Context, injection: Injection, interrupts: Interrupts) -> Context:
+        """The run of a fault that does more while it is in force."""
+        fault = self.experiment.fault
+        if fault.rhythm is None:
+            return context
+        beats = Beats(fault, fault.rhythm, context, injection, interrupts)
+        return replace(context, beat=beats.look)
 
     def _revert(self, context: Context, injection: Injection) -> None:
         """Undoes the fault; whether that can be shown and written down matters only when it is done."""

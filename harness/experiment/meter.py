@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness import clock
 from harness.cluster import Plaintext
 from harness.counts import Counts
 from harness.experiment.model import Mesh
-from harness.faults import Replaced, Scaled, Share
+from harness.faults import Recurring, Replaced, Restarted, Scaled, Share
 from harness.prometheus import offset, scrape_interval
-from harness.series import Missing, Series, Window, count
+from harness.series import Missing, Series, Window, count, risen
 from harness.slo import SLI, SLO, Matcher, Probe, Ratio, Selector
 
 _LEAD = 300.0  # longer than the gaps that a restart of Prometheus or a failing scrape leaves
@@ -82,7 +82,17 @@ class Meter:
         series = self._series(sli.total, span)
         return tuple(count(series, window, sli.is_good) for window in every)
 
-    def requests(self, evidence: Replaced | Scaled, window: Window) -> Counts | Missing:
+    def elsewhere(self, evidence: Share, window: Window) -> frozenset[str]:
+        """The workloads outside the target at which the mark of the fault was counted in the window.
+
+        Where the target is known by the caller's count, they are the Services called.
+        """
+        selector = marked(evidence)
+        return outside(evidence, self._series(selector, window), window) if selector else frozenset()
+
+    def requests(
+        self, evidence: Replaced | Recurring | Restarted | Scaled, window: Window
+    ) -> Counts | Missing:
         """The requests of the target in the window."""
         selector = Selector.equal(_ISTIO_REQUESTS, evidence.selector_all)
         return count(self._series(selector, window), window, lambda _: True)
@@ -111,6 +121,32 @@ class Meter:
                 probes = probes.add(self._mesh.cluster.plaintext(pod, sli.port))
         self._probes[sli] = probes
         return Counts(probes.refused, probes.refused + probes.answered)
+
+
+def marked(evidence: Share) -> Selector | None:
+    """The series that carry the mark of a fault, wherever they were counted; None when the fault has no place."""
+    places = _places(evidence)
+    if not places:
+        return None
+    labels = {name: value for name, value in evidence.selector_hit.items() if name not in places}
+    selector = Selector.equal(_ISTIO_REQUESTS, labels)
+    return replace(selector, matchers=(*selector.matchers, *_flagged(evidence)))
+
+
+def outside(evidence: Share, series: Iterable[Series], window: Window) -> frozenset[str]:
+    """The workloads other than the target at which one of the series has counted something in the window."""
+    places = _places(evidence)
+    found = set()
+    for one in series:
+        here = {name: one.labels.get(name, "") for name in places}
+        if here != places and risen(one, window):
+            found.add("/".join(filter(None, here.values())) or "an unknown workload")
+    return frozenset(found)
+
+
+def _places(evidence: Share) -> dict[str, str]:
+    """The labels by which the target is known."""
+    return {name: value for name, value in evidence.selector_all.items() if name.startswith("destination_")}
 
 
 def _flagged(evidence: Share) -> tuple[Matcher, ...]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from harness import journal as log
 from harness.counts import Counts, spend, upper
 from harness.errors import HarnessError
 from harness.experiment.context import Context, History, Taken, live
-from harness.faults import NoEvidence, Replaced, Scaled, Share
-from harness.proof import ENOUGH_REQUESTS, as_asked, enough_requests
+from harness.experiment.sighting import Proof, at_full, see_share
+from harness.faults import Recurring, Replaced, Restarted, Running, Scaled, Share
+from harness.proof import ENOUGH_REQUESTS
 from harness.series import Missing, Window
 from harness.slo import SLO, Ratio
 from harness.verdict import Verdict
@@ -49,24 +49,27 @@ def await_gate(context: Context, *, steady: bool) -> None:
 def await_evidence(context: Context, injected: float) -> bool:
     """Waits until the fault shows as asked for, or a guardrail is breached.
 
-    That is the share of requests that it hits, or the number of pods that it leaves; pods that it takes at once are
-    for `observe` to see. False when it did not show within the patience for the mesh; the journal then says what was
+    That is the share of requests that it hits, the number of pods that it leaves, or what it runs in them; pods that
+    it takes at once are for `observe` to see. A fault that rises is waited for until it is at its full strength.
+    False when it did not show within the patience for the mesh; the journal then says what was
     seen instead.
     """
     evidence = context.evidence
-    if not isinstance(evidence, Share | Scaled):
+    if not isinstance(evidence, Share | Scaled | Running):
         return True
+    full = injected + (evidence.after if isinstance(evidence, Share) else 0.0)
     guard = Guard(context, injected)
     while True:
         now = context.now()
-        shown, text = _shown(context, evidence, injected, now)
+        shown, text = at_full(context, evidence, full, now)
         context.watch.progress(_elapsed(context, injected), text)
         if shown:
             return True
         breached = guard.breached(context.meter.take(context.experiment.guardrails, Window(injected, now)))
-        if breached or now - injected > min(context.mesh.patience, context.experiment.blast_radius.seconds):
+        late = now - full > context.mesh.patience or now - injected > context.experiment.blast_radius.seconds
+        if breached or late:
             if isinstance(evidence, Share):
-                _see_share(context, evidence, Window(injected, context.now()), "inject")
+                see_share(context, evidence, Window(min(full, now), context.now()), "inject")
             return False
         context.wait()
 
@@ -86,7 +89,7 @@ def observe(context: Context, injected: float) -> float | None:
     reach = _REACH * (context.meter.interval or 0.0) if momentary else 0.0
     deadline = min(context.now() + experiment.observe, injected + experiment.blast_radius.seconds)
     history, guard = History(experiment.hypothesis, experiment.confidence), Guard(context, start)
-    proof = _Proof(context, injected)
+    proof = Proof(context, injected)
     while True:
         window = Window(start, context.now(), reach)
         taken = context.count("observe", window)
@@ -148,108 +151,6 @@ class Guard:
         return True
 
 
-@dataclass
-class _Proof:
-    """Whether the evidence of the fault was seen while it was observed, and whether all its harm was."""
-
-    context: Context
-    injected: float
-    given: bool = False
-    settled: bool = True
-    replaced_at: float | None = None
-    _requests: int | None = None
-    _last: log.ReplacedSeen | None = None
-
-    @property
-    def settling(self) -> bool:
-        """The pods are replaced, and the scrapes that show the end of the harm are awaited."""
-        return self.replaced_at is not None and not self.settled
-
-    def look(self, window: Window) -> str:
-        """Looks for the evidence, writes it to the journal and describes it for people."""
-        evidence = self.context.evidence
-        if isinstance(evidence, NoEvidence):
-            self.given = True
-            return ""
-        if isinstance(evidence, Share):
-            seen = _see_share(self.context, evidence, window, "observe")
-            self.given = isinstance(seen, Counts) and as_asked(
-                evidence.percent, seen, partial=evidence.partial
-            )
-            return f", fault seen in {_percent(seen)} of requests"
-        if isinstance(evidence, Scaled):
-            return self._scaled(evidence)
-        return self._replaced(evidence)
-
-    def _replaced(self, evidence: Replaced) -> str:
-        now = self.context.now()
-        ready, alive = self.context.pods_ready()
-        before = len(self.context.scene.pods)
-        gone = tuple(uid for uid in evidence.uids if uid not in alive)
-        requests = self._before(evidence)
-        self.given = len(gone) == len(evidence.uids) and requests >= ENOUGH_REQUESTS
-        if len(gone) == len(evidence.uids) and ready >= before and self.replaced_at is None:
-            self.replaced_at = now
-        wait = _SETTLED * (self.context.meter.interval or 1.0)
-        self.settled = self.replaced_at is not None and now - self.replaced_at >= wait
-        event = log.ReplacedSeen(0.0, evidence.uids, gone, ready, before, requests, self.settled)
-        if event != self._last:
-            self._last = event
-            self.context.journal.write(replace(event, at=now))
-        return f", {len(gone)} of {len(evidence.uids)} pods gone, {ready} of {before} ready"
-
-    def _scaled(self, evidence: Scaled) -> str:
-        requests = self._before(evidence) if evidence.selector_all else None
-        event = _see_scaled(self.context, evidence, "observe", requests)
-        asked = event.present == event.ready == event.asked
-        self.given = asked and (requests is None or requests >= ENOUGH_REQUESTS)
-        return f", {event.present} pods of {evidence.workloads}, {event.asked} asked for"
-
-    def _before(self, evidence: Replaced | Scaled) -> int:
-        """The requests of the target from the gate to the kill; they are asked for once."""
-        if self._requests is None:
-            started = log.select(self.context.journal.events, log.PhaseStarted)
-            gate = next((event.at for event in started if event.phase == "gate"), self.injected)
-            seen = self.context.meter.requests(evidence, Window(gate, self.injected))
-            self._requests = seen.total if isinstance(seen, Counts) else 0
-        return self._requests
-
-
-def _shown(context: Context, evidence: Share | Scaled, injected: float, now: float) -> tuple[bool, str]:
-    """Whether the fault shows as asked for, and what is seen of it."""
-    if isinstance(evidence, Scaled):
-        seen = _see_scaled(context, evidence, "inject", None)
-        return seen.present == seen.ready == seen.asked, f"{seen.present} of {seen.asked} pods left"
-    share = _recent(context, evidence, injected, now)
-    shown = isinstance(share, Counts) and as_asked(evidence.percent, share, partial=evidence.partial)
-    return shown, f"fault seen in {_percent(share)} of requests"
-
-
-def _see_share(context: Context, evidence: Share, window: Window, phase: str) -> Counts | Missing:
-    (seen,) = context.meter.share(evidence, [window])
-    if isinstance(seen, Counts):
-        context.journal.write(log.ShareSeen(context.now(), phase, seen.good, seen.total))
-    return seen
-
-
-def _see_scaled(context: Context, evidence: Scaled, phase: str, requests: int | None) -> log.ScaledSeen:
-    """Counts the pods and writes that to the journal."""
-    present, ready = context.strength(evidence.workloads)
-    event = log.ScaledSeen(context.now(), phase, evidence.replicas, present, ready, requests)
-    context.journal.write(event)
-    return event
-
-
-def _recent(context: Context, evidence: Share, injected: float, now: float) -> Counts | Missing:
-    """The latest requests of the target: the shortest time before now in which enough of them were counted."""
-    scrape = context.meter.interval or 1.0
-    windows = [Window(max(injected, now - scrapes * scrape), now) for scrapes in (2.5, 5, 10, 20)]
-    seen = context.meter.share(evidence, windows)
-    needed = enough_requests(evidence.percent, partial=evidence.partial)
-    enough = [one for one in seen if isinstance(one, Counts) and one.total >= needed]
-    return enough[0] if enough else seen[-1]
-
-
 def _lacking(slos: Sequence[SLO], taken: Taken) -> str:
     """Which traffic has not been seen yet, as a phrase; empty when there is enough of all."""
     for slo in slos:
@@ -267,7 +168,7 @@ def _lacking(slos: Sequence[SLO], taken: Taken) -> str:
 def _untouched(context: Context, window: Window) -> str:
     """Why it would teach nothing to take pods from the target, as a phrase; empty when it has requests to lose."""
     evidence, target = context.evidence, context.scene.target
-    if not isinstance(evidence, Replaced | Scaled) or not evidence.selector_all:
+    if not isinstance(evidence, Replaced | Recurring | Restarted | Scaled) or not evidence.selector_all:
         return ""
     seen = context.meter.requests(evidence, window)
     if isinstance(seen, Missing):
@@ -289,7 +190,3 @@ def _violated(slos: Sequence[SLO], taken: Taken, confidence: float) -> str:
 
 def _elapsed(context: Context, since: float) -> float:
     return min(1.0, (context.now() - since) / context.mesh.patience)
-
-
-def _percent(seen: Counts | Missing) -> str:
-    return f"{seen.good / seen.total:.1%}" if isinstance(seen, Counts) and seen.total else "none"

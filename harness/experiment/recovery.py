@@ -45,7 +45,7 @@ def recover(context: Context, *, since: float, ready_at: float | None) -> None:
 
 
 def _pods_amiss(context: Context) -> str:
-    ready, _ = context.pods_ready()
+    ready = context.pods_ready()
     before = len(context.scene.pods)
     if ready < before:
         return f"{ready} of {before} pods ready"

@@ -7,8 +7,18 @@ from __future__ import annotations
 
 from harness.faults.connections import Disconnect
 from harness.faults.control import BadConfig, ControlPlaneOutage
-from harness.faults.evidence import Evidence, NoEvidence, Replaced, Scaled, Share
-from harness.faults.fault import Fault, Nothing
+from harness.faults.evidence import (
+    Evidence,
+    NoEvidence,
+    Recurring,
+    Replaced,
+    Restarted,
+    Running,
+    Scaled,
+    Share,
+)
+from harness.faults.fault import Fault, Nothing, Rhythm, foreseen
+from harness.faults.inside import ProxyKill, Stress
 from harness.faults.pods import Evict, NodeDrain, PodKill
 from harness.faults.radius import PROTECTED, BlastRadius
 from harness.faults.requests import Abort, Delay
@@ -31,11 +41,18 @@ __all__ = [
     "Nothing",
     "Pod",
     "PodKill",
+    "ProxyKill",
+    "Recurring",
     "Replaced",
+    "Restarted",
+    "Rhythm",
     "RollingRestart",
+    "Running",
     "Scale",
     "Scaled",
     "Scene",
     "Share",
+    "Stress",
     "Target",
+    "foreseen",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatch
 from typing import Any
 
-from harness.changes import Change, Create, Edit, Manifest, Patch, ref_of
+from harness.changes import Create, Edit, Manifest, Patch, ref_of
 from harness.errors import HarnessError
 from harness.faults.fault import Fault, made
 from harness.scene import Scene
@@ -35,7 +35,7 @@ def host_of(fault: Fault, scene: Scene) -> str:
 
 def on_route(
     fault: Fault, scene: Scene, body: Mapping[str, Any], match: Mapping[str, Any], name: tuple[str, ...]
-) -> Change:
+) -> Create | Patch:
     """Puts the fault on the way to the target: a route of our own, or a Patch of the one that is there.
 
     Args:

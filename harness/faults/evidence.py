@@ -22,6 +22,8 @@ class Share:
         flags: one of these has to be among the response flags of a hit, which Envoy joins with commas.
         partial: the fault is aimed at some of the requests only, which the counters cannot tell from the others: any
             share from more than none up to `percent` is as asked.
+        after: seconds from the injection to the full strength of the fault; what is counted before tells nothing about
+            the share asked for, since no counter says at which step of the rise a request came.
     """
 
     momentary: ClassVar[bool] = False
@@ -30,6 +32,7 @@ class Share:
     percent: float
     flags: tuple[str, ...] = ()
     partial: bool = False
+    after: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,18 @@ class Replaced:
 
 
 @dataclass(frozen=True)
+class Recurring:
+    """Pods of the target are gone again and again: those with these UIDs at first, others later.
+
+    The target had requests to lose before, counted under `selector_all` as for `Replaced`.
+    """
+
+    momentary: ClassVar[bool] = True
+    uids: tuple[str, ...]
+    selector_all: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Scaled:
     """Of the `before` pods of `workloads`, or besides them, there are `replicas` until the revert, all of them ready.
 
@@ -64,11 +79,42 @@ class Scaled:
 
 
 @dataclass(frozen=True)
+class Restarted:
+    """One container of each of these pods was started again, and nothing else of the pods was.
+
+    Attributes:
+        container: its name.
+        before: how often each container of the pods had been started again before, by the UID of the pod.
+        selector_all: labels (compared for equality) of `istio_requests_total`: the requests of the target, which must
+            have had some to lose before it.
+    """
+
+    momentary: ClassVar[bool] = True
+    container: str
+    before: Mapping[str, Mapping[str, int]]
+    selector_all: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Running:
+    """An ephemeral container runs in each of these pods until the revert.
+
+    Attributes:
+        container: its name.
+        uids: the pods.
+    """
+
+    momentary: ClassVar[bool] = False
+    container: str
+    uids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class NoEvidence:
     """Nothing was done, so there is nothing to see."""
 
     momentary: ClassVar[bool] = False
 
 
-Evidence = Share | Replaced | Scaled | NoEvidence
-"""`momentary` is True when the harm is done at the moment of injection, False when it lasts until the revert."""
+Evidence = Share | Replaced | Recurring | Scaled | Restarted | Running | NoEvidence
+"""`momentary` is True when harm is done at the very moment of injection, so that it is counted from there on."""

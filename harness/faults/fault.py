@@ -13,6 +13,24 @@ from harness.faults.evidence import Evidence, NoEvidence
 from harness.scene import Needs, Pod, Scene
 
 
+@dataclass(frozen=True)
+class Rhythm:
+    """When a fault goes on while it is in force: every so many seconds after the injection.
+
+    Attributes:
+        every: seconds.
+        times: how often; None for until the revert.
+    """
+
+    every: float
+    times: int | None = None
+
+    def due(self, seconds: float) -> int:
+        """How often it was due to go on within the first `seconds`."""
+        due = int(seconds / self.every + 1e-9)
+        return due if self.times is None else min(due, self.times)
+
+
 class Fault(Protocol):
     """A fault: a frozen value with a short and stable `str()`; all its methods are pure."""
 
@@ -31,6 +49,11 @@ class Fault(Protocol):
         """Whether the cluster's refusal of its changes is an outcome to learn from, and no error. By default not."""
         return False
 
+    @property
+    def lasts(self) -> float:
+        """Seconds for which it lasts even if it is reverted before; by default none."""
+        return 0.0
+
     def changes(self, scene: Scene) -> tuple[Change, ...]:
         """What has to be changed in the cluster for the fault to be in force.
 
@@ -38,6 +61,21 @@ class Fault(Protocol):
             HarnessError: it could not bite in this scene.
         """
         ...
+
+    @property
+    def rhythm(self) -> Rhythm | None:
+        """When it goes on while it is in force; by default it does not."""
+        return None
+
+    def further(self, scene: Scene, pods: Sequence[Pod], time: int) -> tuple[Change, ...]:
+        """What has to be changed when it goes on for the `time`-th time, from 1; by default nothing.
+
+        Args:
+            scene: as it was resolved before the injection.
+            pods: the pods of the target that are ready at that moment.
+            time: the number of the time.
+        """
+        return ()
 
     def evidence(self, scene: Scene) -> Evidence:
         """What can be seen only if the fault bites."""
@@ -47,9 +85,19 @@ class Fault(Protocol):
         """The pods it touches: what the blast radius counts."""
         ...
 
+    def reach(self, scene: Scene, seconds: float) -> int:
+        """How many different pods it touches at most while it is in force for `seconds`."""
+        return len(self.pods(scene))
+
     def harm(self, scene: Scene) -> float:
         """How much of the target it takes away at most, in percent of the requests or of the pods."""
         ...
+
+
+def foreseen(fault: Fault, scene: Scene) -> tuple[Change, ...]:
+    """All kinds of changes that a fault makes: those at first, and those of the next time if it goes on."""
+    again = fault.further(scene, scene.pods, 1) if fault.rhythm else ()
+    return (*fault.changes(scene), *again)
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 from harness.changes import Change, Delete, Edit, Eviction, Patch, Ref
 from harness.errors import HarnessError
-from harness.faults.evidence import Replaced
-from harness.faults.fault import Fault, counted, need_percent
+from harness.faults.evidence import Recurring, Replaced
+from harness.faults.fault import Fault, Rhythm, counted, need_percent
 from harness.scene import Pod, Scene
 
 
 class _OnPods(Fault):
     """What they share: pods go at the moment of injection, and their controller makes others."""
 
-    def evidence(self, scene: Scene) -> Replaced:
+    def evidence(self, scene: Scene) -> Replaced | Recurring:
         """New UIDs, for a pod of the same name would prove nothing, and the callee's own count of requests."""
         return Replaced(tuple(pod.uid for pod in self.pods(scene)), counted(scene))
 
@@ -31,13 +31,20 @@ class PodKill(_OnPods):
 
     A percentage is rounded down to whole pods, so that no more than asked are killed, but one is always.
 
+    With `every` that is done again and again until the revert, so many seconds apart, among the pods that are ready
+    then. Pods that are missing since an earlier time count as killed: never are more missing at once than are killed
+    at one time, and a time at which that many are still missing is left out. The blast radius counts every kill that
+    its seconds leave time for, since a pod that has replaced another one is a different pod.
+
     Raises:
-        HarnessError: `count` is below 1, `grace_seconds` below 0, or `percent` not above 0 and up to 100.
+        HarnessError: `count` is below 1, `grace_seconds` below 0, `every` below 1 s, or `percent` not above 0 and up
+            to 100.
     """
 
     count: int = 1
     grace_seconds: int = 0
     percent: float | None = None
+    every: float | None = None
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.grace_seconds < 0:
@@ -45,10 +52,37 @@ class PodKill(_OnPods):
                 f"PodKill(count={self.count}, grace_seconds={self.grace_seconds}) kills nothing; "
                 "choose a count of 1 or more and a grace period of 0 s or more."
             )
-        _need_choice("PodKill", self.count, self.percent)
+        if self.every is not None and self.every < 1:
+            raise HarnessError(f"PodKill cannot kill every {self.every:g} s; choose 1 s or more.")
+        need_choice("PodKill", self.count, self.percent)
 
     def __str__(self) -> str:
-        return f"kill {_amount(self.count, self.percent)}"
+        again = "" if self.every is None else f" every {self.every:g}s"
+        return f"kill {amount(self.count, self.percent)}{again}"
+
+    @property
+    def rhythm(self) -> Rhythm | None:
+        """Until the revert."""
+        return None if self.every is None else Rhythm(self.every)
+
+    def further(self, scene: Scene, pods: Sequence[Pod], time: int) -> tuple[Change, ...]:
+        """As many as at first, without those that are missing already."""
+        most = len(self.pods(scene))
+        missing = max(0, len(scene.pods) - len(pods))
+        by_name = sorted(pods, key=lambda pod: pod.name)
+        chance = random.Random(f"{scene.seed} {time}")
+        again = chance.sample(by_name, min(len(by_name), max(0, most - missing)))
+        return tuple(Delete(pod.ref, self.grace_seconds) for pod in again)
+
+    def evidence(self, scene: Scene) -> Replaced | Recurring:
+        """New UIDs, of all that were killed so far, and the callee's own count of requests."""
+        uids = tuple(pod.uid for pod in self.pods(scene))
+        return (Replaced if self.every is None else Recurring)(uids, counted(scene))
+
+    def reach(self, scene: Scene, seconds: float) -> int:
+        """All that are killed while it is in force."""
+        times = self.rhythm.due(seconds) if self.rhythm else 0
+        return len(self.pods(scene)) * (1 + times)
 
     def changes(self, scene: Scene) -> tuple[Change, ...]:
         """One Delete for each pod."""
@@ -56,7 +90,7 @@ class PodKill(_OnPods):
 
     def pods(self, scene: Scene) -> tuple[Pod, ...]:
         """The same pods for the same seed; HarnessError when the target has fewer."""
-        return _chosen(self, scene, self.count, self.percent)
+        return chosen(self, scene, self.count, self.percent)
 
 
 @dataclass(frozen=True)
@@ -76,10 +110,10 @@ class Evict(_OnPods):
     def __post_init__(self) -> None:
         if self.count < 1:
             raise HarnessError(f"Evict(count={self.count}) evicts nothing; choose a count of 1 or more.")
-        _need_choice("Evict", self.count, self.percent)
+        need_choice("Evict", self.count, self.percent)
 
     def __str__(self) -> str:
-        return f"evict {_amount(self.count, self.percent)}"
+        return f"evict {amount(self.count, self.percent)}"
 
     def changes(self, scene: Scene) -> tuple[Change, ...]:
         """One eviction for each pod."""
@@ -87,7 +121,7 @@ class Evict(_OnPods):
 
     def pods(self, scene: Scene) -> tuple[Pod, ...]:
         """The same pods for the same seed; HarnessError when the target has fewer."""
-        return _chosen(self, scene, self.count, self.percent)
+        return chosen(self, scene, self.count, self.percent)
 
 
 @dataclass(frozen=True)
@@ -125,7 +159,12 @@ class NodeDrain(_OnPods):
         return self.node or random.Random(scene.seed).choice(nodes)
 
 
-def _need_choice(word: str, count: int, percent: float | None) -> None:
+def need_choice(word: str, count: int, percent: float | None) -> None:
+    """Lets a choice of pods pass: a count, or a percentage above 0.
+
+    Raises:
+        HarnessError: it is neither, or both.
+    """
     if percent is None:
         return
     need_percent(word, percent, "the pods")
@@ -133,11 +172,17 @@ def _need_choice(word: str, count: int, percent: float | None) -> None:
         raise HarnessError(f"{word} takes either a count or a percent above 0; give one of them.")
 
 
-def _amount(count: int, percent: float | None) -> str:
+def amount(count: int, percent: float | None) -> str:
+    """A choice of pods in words."""
     return f"{count} pod{'s' if count > 1 else ''}" if percent is None else f"{percent:g}% of the pods"
 
 
-def _chosen(fault: Fault, scene: Scene, count: int, percent: float | None) -> tuple[Pod, ...]:
+def chosen(fault: Fault, scene: Scene, count: int, percent: float | None) -> tuple[Pod, ...]:
+    """So many pods of a scene, the same ones for the same seed; a percentage is rounded down, but one it is always.
+
+    Raises:
+        HarnessError: the target has fewer.
+    """
     wanted = count if percent is None else max(1, int(len(scene.pods) * percent / 100))
     if wanted > len(scene.pods):
         raise HarnessError(f"{scene.target} has only {len(scene.pods)} ready pods; it is asked to {fault}.")

@@ -20,7 +20,8 @@ class BlastRadius:
     """Limits that are checked before the first write, over all faults in force together.
 
     Attributes:
-        max_pods: how many pods may be touched.
+        max_pods: how many different pods may be touched in all the time in which faults may be in force. A pod that has
+            replaced another one is a different pod.
         max_percent: how much of the target may be taken away (see `Fault.harm`), in percent.
         namespaces: where the target may be (empty: wherever it is); `PROTECTED` ones only for a fault that is about
             them, and only when they are named here.
@@ -46,6 +47,7 @@ class BlastRadius:
         Raises:
             HarnessError: it would reach further; names the limit.
         """
+        self._check_time(fault)
         every = (*beside, (fault, scene))
         refs = {ref for each in every for ref in self._admitted(*each)}
         who = (
@@ -54,9 +56,10 @@ class BlastRadius:
             else f"{fault}"
         )
         pods = {pod.uid for one, where in every for pod in one.pods(where)}
+        later = sum(one.reach(where, self.seconds) - len(one.pods(where)) for one, where in every)
         nodes = {ref for ref in refs if not ref.namespace}
         for number, what, limit in (
-            (len(pods), "pods", self.max_pods),
+            (len(pods) + later, "pods", self.max_pods),
             (len(nodes), "nodes", self.max_nodes),
         ):
             if number > limit:
@@ -82,6 +85,21 @@ class BlastRadius:
                     f"{fault} would touch {ref}, which is in no namespace; choose another fault."
                 )
         return refs
+
+    def _check_time(self, fault: Fault) -> None:
+        """Refuses what takes longer than a fault may be in force."""
+        rhythm = fault.rhythm
+        rising = rhythm.every * (rhythm.times or 1) if rhythm is not None else 0.0
+        if rising >= self.seconds:
+            raise HarnessError(
+                f"{fault} takes {rising:g} s to come to what was asked, the blast radius allows {self.seconds:g} s "
+                "in all; raise seconds if that is what you want."
+            )
+        if fault.lasts > self.seconds:
+            raise HarnessError(
+                f"{fault} would last for {fault.lasts:g} s, whatever happens; the blast radius allows "
+                f"{self.seconds:g} s; raise seconds if that is what you want."
+            )
 
     def _admit(self, ref: Ref, fault: Fault, scene: Scene) -> None:
         name, named = ref.namespace, ref.namespace in self.namespaces

@@ -7,17 +7,21 @@ precedes the router). It is had on request, `at="caller"`.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.changes import Change, Create
+from harness.changes import Change, Create, Edit, Patch
 from harness.errors import HarnessError
 from harness.faults.callers import host_of, on_route
 from harness.faults.evidence import Share
-from harness.faults.fault import Fault, counted, made, need_percent, need_sidecars
+from harness.faults.fault import Fault, Rhythm, counted, made, need_percent, need_sidecars
 from harness.scene import Needs, Pod, Scene
 
+_SHORTEST = 0.001  # seconds; Envoy delays by whole milliseconds
+_STEPS = 10  # of a rise: each adds a tenth of what was asked
+_SHORTEST_RAMP = 2.0  # seconds; a sidecar has to get its configuration between two steps
 _JITTER_STEPS = 4  # filters, each of which halves the grid: 16 delays of the same likelihood
 
 
@@ -26,6 +30,27 @@ class _OnRequests(Fault):
 
     percent: float
     at: Literal["callee", "caller"]
+    ramp: float
+
+    @property
+    def rhythm(self) -> Rhythm | None:
+        """The steps of the rise: the first is taken at once, the last when `ramp` is over."""
+        return Rhythm(self.ramp / (_STEPS - 1), _STEPS - 1) if self.ramp else None
+
+    def changes(self, scene: Scene) -> tuple[Change, ...]:
+        """One EnvoyFilter beside the target, whose pods need sidecars; at the caller a VirtualService or a Patch."""
+        return (self._made(scene, 1 / _STEPS if self.ramp else 1.0),)
+
+    def further(self, scene: Scene, pods: Sequence[Pod], time: int) -> tuple[Change, ...]:
+        """The same object at the next step."""
+        change = self._made(scene, (time + 1) / _STEPS)
+        if isinstance(change, Create):
+            return (Patch(change.ref, (Edit(("spec",), change.manifest["spec"]),)),)
+        return (change,)
+
+    @abstractmethod
+    def _made(self, scene: Scene, part: float) -> Create | Patch:
+        """The change that puts this part of the fault in force."""
 
     @property
     def needs(self) -> Needs:
@@ -56,6 +81,8 @@ class Abort(_OnRequests):
         path: only requests whose path begins with it.
         at: "callee", or "caller" for the `fault` of a VirtualService: of our own where none leads to the target, else
             of the one that does, unless it carries retries or a timeout, which would never see the fault.
+        ramp: seconds in which `percent` is come to, in ten equal steps; 0 for at once. What was asked is measured, and
+            the hypothesis tested, at the full strength; guardrails are watched from the start.
 
     Raises:
         HarnessError: `status` is not within 200-599 (Envoy's FaultAbort.http_status), not exactly one of the two is
@@ -68,6 +95,7 @@ class Abort(_OnRequests):
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     path: str = ""
     at: Literal["callee", "caller"] = "callee"
+    ramp: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.status is None) == (self.grpc_status is None):
@@ -80,29 +108,31 @@ class Abort(_OnRequests):
             )
         need_percent("Abort", self.percent)
         _need_match("Abort", self.headers, self.path)
+        _need_ramp("Abort", self.ramp)
         if self.at == "caller" and self.grpc_status is not None:
             raise HarnessError(
                 "Abort with a gRPC status would answer 200 to others at the caller; choose the callee."
             )
 
     def __str__(self) -> str:
-        return f"abort {self._word} {self.percent:g}%{_where(self.headers, self.path, self.at)}"
+        rising = f" in {self.ramp:g}s" if self.ramp else ""
+        return f"abort {self._word} {self.percent:g}%{rising}{_where(self.headers, self.path, self.at)}"
 
-    def changes(self, scene: Scene) -> tuple[Change, ...]:
-        """One EnvoyFilter beside the target, whose pods need sidecars; at the caller a VirtualService or a Patch."""
+    def _made(self, scene: Scene, part: float) -> Create | Patch:
+        percent = self.percent * part
         if self.at == "caller":
-            abort = {"httpStatus": self.status, "percentage": {"value": self.percent}}
+            abort = {"httpStatus": self.status, "percentage": {"value": percent}}
             match = _route_match(self.headers, self.path)
-            return (on_route(self, scene, {"abort": abort}, match, ("abort", self._word)),)
+            return on_route(self, scene, {"abort": abort}, match, ("abort", self._word))
         need_sidecars(self, scene)
         counted(scene)
         answer = (
             {"http_status": self.status} if self.status is not None else {"grpc_status": self.grpc_status}
         )
-        config = {"abort": {**answer, "percentage": _fraction(self.percent)}}
+        config = {"abort": {**answer, "percentage": _fraction(percent)}}
         match = _matching(self.headers, self.path, grpc=self.grpc_status is not None)
         filters = [_inbound_filter({**config, **match})]
-        return (_envoy_filter(scene, ("abort", self._word), filters),)
+        return _envoy_filter(scene, ("abort", self._word), filters)
 
     def evidence(self, scene: Scene) -> Share:
         """The count of the side where it acts: Envoy flags what its fault filter answered with FI."""
@@ -113,7 +143,8 @@ class Abort(_OnRequests):
             every["request_protocol"] = "grpc"
             code = {"grpc_response_status": str(self.grpc_status)}
         hit = {**every, "response_flags": "FI", **code}
-        return Share(hit, every, self.percent, partial=bool(self.headers or self.path))
+        aimed = bool(self.headers or self.path)
+        return Share(hit, every, self.percent, partial=aimed, after=self.ramp)
 
     @property
     def _word(self) -> str:
@@ -138,6 +169,8 @@ class Delay(_OnRequests):
         path: only requests whose path begins with it.
         at: "callee", or "caller" for the `fault` of a VirtualService: of our own where none leads to the target, else
             of the one that does, unless it carries retries or a timeout, which would never see the fault.
+        ramp: seconds in which both `seconds` and `percent` are come to, in ten equal steps; 0 for at once. What was
+            asked is measured, and the hypothesis tested, at the full strength; guardrails are watched from the start.
 
     Raises:
         HarnessError: `seconds` is below 1 ms, `percent` not within 0-100, or `jitter` cannot be had.
@@ -149,17 +182,24 @@ class Delay(_OnRequests):
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     path: str = ""
     at: Literal["callee", "caller"] = "callee"
+    ramp: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.001 <= self.seconds <= 3600:
+        if not _SHORTEST <= self.seconds <= 3600:
             raise HarnessError(f"Delay cannot last {self.seconds:g} s; choose from 0.001 to 3600 s.")
         need_percent("Delay", self.percent)
         _need_match("Delay", self.headers, self.path)
+        _need_ramp("Delay", self.ramp)
+        if self.ramp and self.jitter:
+            raise HarnessError(
+                "Delay cannot both rise and vary: several filters that each delay a share hit other requests than one; "
+                "choose jitter=0 or ramp=0."
+            )
         if self.at == "caller" and self.jitter:
             raise HarnessError(
                 "Delay cannot vary at the caller: a route has one fixed delay; choose the callee."
             )
-        if not 0 <= self.jitter <= self.seconds - 0.001:
+        if not 0 <= self.jitter <= self.seconds - _SHORTEST:
             raise HarnessError(
                 f"Delay cannot vary by {self.jitter:g} s around {self.seconds:g} s; a delay has to stay above 0 s."
             )
@@ -172,14 +212,16 @@ class Delay(_OnRequests):
 
     def __str__(self) -> str:
         varying = f"±{self.jitter:g}" if self.jitter else ""
-        return f"delay {self.seconds:g}{varying}s {self.percent:g}%{_where(self.headers, self.path, self.at)}"
+        rising = f" in {self.ramp:g}s" if self.ramp else ""
+        where = _where(self.headers, self.path, self.at)
+        return f"delay {self.seconds:g}{varying}s {self.percent:g}%{rising}{where}"
 
-    def changes(self, scene: Scene) -> tuple[Change, ...]:
-        """One EnvoyFilter beside the target, whose pods need sidecars; at the caller a VirtualService or a Patch."""
+    def _made(self, scene: Scene, part: float) -> Create | Patch:
         name = ("delay", f"{1000 * self.seconds:g}ms")
         if self.at == "caller":
-            delay = {"fixedDelay": _duration(self.seconds), "percentage": {"value": self.percent}}
-            return (on_route(self, scene, {"delay": delay}, _route_match(self.headers, self.path), name),)
+            seconds = _duration(max(_SHORTEST, self.seconds * part))
+            delay = {"fixedDelay": seconds, "percentage": {"value": self.percent * part}}
+            return on_route(self, scene, {"delay": delay}, _route_match(self.headers, self.path), name)
         need_sidecars(self, scene)
         counted(scene)
         match = _matching(self.headers, self.path)
@@ -193,24 +235,32 @@ class Delay(_OnRequests):
                     **match,
                 }
             )
-            for seconds, share in self._parts()
+            for seconds, share in self._parts(part)
         ]
-        return (_envoy_filter(scene, name, filters),)
+        return _envoy_filter(scene, name, filters)
 
     def evidence(self, scene: Scene) -> Share:
         """The count of the side where it acts: Envoy flags what it delayed with DI, whatever became of it then."""
         every = _every(self, scene)
-        return Share(every, every, self.percent, flags=("DI",), partial=bool(self.headers or self.path))
+        aimed = bool(self.headers or self.path)
+        return Share(every, every, self.percent, flags=("DI",), partial=aimed, after=self.ramp)
 
-    def _parts(self) -> list[tuple[float, float]]:
+    def _parts(self, part: float) -> list[tuple[float, float]]:
         """The filters: for how long each holds a request, in seconds, and which percentage of them."""
         if not self.jitter:
-            return [(self.seconds, self.percent)]
+            return [(max(_SHORTEST, self.seconds * part), self.percent * part)]
         grid = 2 * self.jitter / (2**_JITTER_STEPS - 1)
         return [
             (self.seconds - self.jitter, 100.0),
             *((grid * 2**step, 50.0) for step in range(_JITTER_STEPS)),
         ]
+
+
+def _need_ramp(word: str, ramp: float) -> None:
+    if ramp and not _SHORTEST_RAMP <= ramp <= 3600:
+        raise HarnessError(
+            f"{word} cannot rise within {ramp:g} s; choose {_SHORTEST_RAMP:g} to 3600 s, or 0."
+        )
 
 
 def _need_match(word: str, headers: Mapping[str, str], path: str) -> None:

@@ -78,6 +78,12 @@ def _known_images(operation: Operation, resource: Resource, new: Manifest, old: 
             except Refused as refused:
                 field = refused.field.replace("template.spec.", "") if resource == PODS else refused.field
                 raise invalid(new, field, refused.message.partition(": ")[2]) from None
+        for index, container in enumerate(spec.get("ephemeralContainers") or ()):
+            try:
+                images.attached(container)
+            except Refused as refused:
+                field = f"spec.ephemeralContainers[{index}].{refused.field.rpartition('.')[2]}"
+                raise invalid(new, field, refused.message.partition(": ")[2]) from None
         _check_annotations(new, new if resource == PODS else new["spec"]["template"])
     return new
 

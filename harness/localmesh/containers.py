@@ -49,10 +49,14 @@ class Stop:
 
 @dataclass
 class Container:
-    """A container of a running pod. `proxy` is the Envoy's; `restart_at` (monotonic) is set while it waits."""
+    """A container of a running pod. `proxy` is the Envoy's; `restart_at` (monotonic) is set while it waits.
+
+    An `ephemeral` one was put into the pod while it ran: it is started once, and nobody waits for it.
+    """
 
     spec: Manifest
     proxy: bool
+    ephemeral: bool = False
     process: Process | None = None
     started: datetime | None = None
     ended: Ended | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.localmesh.errors import Refused
-from harness.localmesh.standins import echo
+from harness.localmesh.standins import agent, echo, stress
 from harness.localmesh.standins.behaviour import Behaviour
 from harness.localmesh.standins.settings import SettingError, Settings, variables
 
@@ -125,6 +125,10 @@ _IMAGES: Mapping[str, _Standin | None] = {
 }
 # Istio publishes its images under several registries, each with a path of its own.
 _ISTIO = ("istio", "release", "istio-release", "testing", "istio-testing")
+_PROXY = "istio/proxyv2"
+_STRESS = (
+    "stress-ng"  # the last part of a repository: several publish it, and all start it with the arguments
+)
 _FIELD = "spec.template.spec.containers[0]"
 
 
@@ -151,6 +155,30 @@ def command(image: str, container: Mapping[str, Any]) -> Command | None:
         raise _invalid(field, why) from None
     module, *fixed = standin.command
     return (*_PYTHON, f"{_STANDINS}.{module}", *fixed, *arguments)
+
+
+def attached(container: Mapping[str, Any]) -> Command:
+    """The argument vector of the stand-in for an ephemeral container.
+
+    Raises:
+        Refused: 422; there is none for its image, or it is asked to do something else.
+    """
+    image, asked = container["image"], tuple(container.get("args") or ())
+    repository = _repository(image)
+    try:
+        if container.get("command"):
+            raise ValueError("leave command out, its image knows its program")
+        if repository == _PROXY:
+            return (*_PYTHON, f"{_STANDINS}.agent", *agent.flags(asked))
+        if repository.rpartition("/")[2] == _STRESS:
+            stress.flags(asked)
+            return (*_PYTHON, f"{_STANDINS}.stress", *asked)
+    except ValueError as error:
+        field = "command" if container.get("command") else "args"
+        why = f'the stand-in for image "{image}" cannot run {" ".join(asked)!r}; {error}'
+        raise _invalid(field, why) from None
+    why = f'"{image}" has no stand-in as an ephemeral container; there is one for {_PROXY} and {_STRESS}'
+    raise _invalid("image", why)
 
 
 def check_annotations(image: str, container: Mapping[str, Any], annotations: Mapping[str, str]) -> None:

@@ -19,7 +19,7 @@ from harness.localmesh.asking import Asking
 from harness.localmesh.certificates import Certificates
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.parse import Manifest
-from harness.localmesh.objects import timestamp, with_section
+from harness.localmesh.objects import containers_of, timestamp, with_section
 from harness.localmesh.podrun import PodRun, Surroundings
 from harness.localmesh.podstatus import pending, running
 from harness.localmesh.store import Store
@@ -98,6 +98,7 @@ class Kubelet:
             pod = pods.get(uid, run.pod)
             where = nodes.get(pod["spec"].get("nodeName", ""), Locality())
             run.describe(pod["metadata"].get("labels", {}), where)
+            run.attach(pod["spec"].get("ephemeralContainers") or ())
             self._alone(run.pod, self._observe, uid, run)
 
     def reach(self, given: Mapping[tuple[str, int], int]) -> None:
@@ -141,7 +142,7 @@ class Kubelet:
             Refused: 404 for a pod that does not run, 400 for a container it does not have.
         """
         pod = self._store.get(PODS, namespace, name)
-        containers = [item["name"] for item in pod["spec"]["containers"]]
+        containers = [item["name"] for item in containers_of(pod)]
         wanted = container or containers[0]
         run = self._runs.get(pod["metadata"]["uid"])
         if wanted not in containers or run is None:

@@ -51,3 +51,9 @@ def generated_name(prefix: str) -> str:
 def timestamp(moment: datetime) -> str:
     """`moment` as Kubernetes writes a time: UTC, whole seconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def containers_of(pod: Manifest) -> list[Manifest]:
+    """The containers of a pod, the ephemeral ones last."""
+    spec = pod["spec"]
+    return [*spec["containers"], *(spec.get("ephemeralContainers") or ())]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +33,7 @@ from harness.localmesh.xds.model import Locality, MeshConfig, Proxy, Resource
 _LAST_WORDS = (
     0.25  # for what the programs have said last to pass through the proxy; kubelet takes up to a second
 )
+_NOT_RUN = 127  # the shell's code for a command that cannot be run
 # What Envoy logs, unlike its access logs, begins with the time, its thread and the level.
 _COMPLAINT = r"\[[^]]+\]\[\d+\]\[(warning|error|critical)\](\[\w+\])? (\[source[^]]*\] )?"
 
@@ -107,6 +108,17 @@ class PodRun:
     def reach(self, given: Mapping[tuple[str, int], int]) -> None:
         """Tells its programs at which ports of its address its sidecar offers TCP Services."""
         self._sandbox.write_addresses(given)
+
+    def attach(self, specs: Sequence[Manifest]) -> None:
+        """Starts the ephemeral containers that the pod has got since."""
+        if len(specs) == sum(item.ephemeral for item in self.containers) or self._retired:
+            return
+        known = {item.name for item in self.containers}
+        for spec in specs:
+            if spec["name"] not in known:
+                item = Container(spec, proxy=False, ephemeral=True)
+                self.containers.append(item)
+                self._up(item)
 
     @property
     def title(self) -> str:
@@ -209,20 +221,27 @@ class PodRun:
 
     def _up(self, item: Container) -> None:
         try:
-            probes_of(item.spec)
-            process = self._sandbox.up(
-                item.spec, self._around.xds_socket, self._around.stats_token, self._around.stats(self.pod)
-            )
+            process = self._started(item)
         except (MeshError, Refused, OSError, ValueError) as error:
-            self._around.fail(str(error))
             self._tell("Warning", "Failed", str(error))
-            item.wait(time.monotonic())
+            if item.ephemeral:
+                item.end(_NOT_RUN)
+            else:
+                self._around.fail(str(error))
+                item.wait(time.monotonic())
         else:
             item.begin(process)
             self._keys[item.name] = self._keys.get(item.name, 0) + 1
             self._tell("Normal", "Started", f"Started container {item.name}")
             self._around.asking.await_listening(self._key(item), self._sandbox.places(item.spec))
         self.news = True
+
+    def _started(self, item: Container) -> Process:
+        if item.ephemeral:
+            return self._sandbox.attach(item.spec)
+        probes_of(item.spec)
+        around = self._around
+        return self._sandbox.up(item.spec, around.xds_socket, around.stats_token, around.stats(self.pod))
 
     def _key(self, item: Container) -> str:
         """Names this run of the container."""
@@ -260,7 +279,7 @@ class PodRun:
         self._around.asking.forget(self._key(item))
         item.end(code)
         self.news = True
-        if self._retired:
+        if self._retired or item.ephemeral:
             return
         if not had_started and not was_asked:
             said = f", saying: {last_words}" if last_words else " without a word"

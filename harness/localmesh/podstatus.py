@@ -38,12 +38,15 @@ def pending(pod: Manifest, *, address: str, started: str) -> Manifest:
 
 def running(pod: Manifest, containers: Sequence[Container]) -> Manifest:
     """A pod whose containers have been started."""
-    unready = [item.name for item in containers if not item.ready]
+    lasting = [item for item in containers if not item.ephemeral]
+    unready = [item.name for item in lasting if not item.ready]
+    attached = [_container(item, pod["metadata"]) for item in containers if item.ephemeral]
     return {
         **pod.get("status", {}),
         "phase": "Running",
         "conditions": _conditions(pod, unready, begun=True),
-        "containerStatuses": [_container(item, pod["metadata"]) for item in containers],
+        "containerStatuses": [_container(item, pod["metadata"]) for item in lasting],
+        **({"ephemeralContainerStatuses": attached} if attached else {}),
     }
 
 

@@ -68,6 +68,13 @@ class Sandbox:
             argv, env = self._program(container), self._environment(container)
         return start(f"{self.title}/{name}", argv, env=env, log=self.directory / f"{name}.log")
 
+    def attach(self, container: Manifest) -> Process:
+        """Starts an ephemeral container's process."""
+        env = self._environment(container) | {"HARNESS_PROXY_ADMIN": str(self.admin)}
+        name = container["name"]
+        log = self.directory / f"{name}.log"
+        return start(f"{self.title}/{name}", images.attached(container), env=env, log=log)
+
     def write_addresses(self, given: Mapping[tuple[str, int], int]) -> None:
         """Writes where its programs reach TCP Services: the address for each host and port, as JSON."""
         if self.proxy is None or self.proxy.gateway:

@@ -27,7 +27,7 @@ from harness.localmesh.objects import clone, generated_name, timestamp, with_met
 from harness.localmesh.state import State
 from harness.localmesh.watch import Watch
 
-Operation = Literal["CREATE", "UPDATE", "STATUS"]
+Operation = Literal["CREATE", "UPDATE", "STATUS", "ATTACH"]
 
 
 class Admitted(NamedTuple):
@@ -53,8 +53,9 @@ class Author:
     manage: Callable[[Manifest, Manifest | None], list[Manifest]] | None = None
 
 
-Section = Literal["", "status"]
-"""Which part of an object a write concerns: everything but the status, or the status alone."""
+Section = Literal["", "status", "ephemeralcontainers"]
+"""Which part of an object a write concerns: everything but the status, the status alone, or
+the ephemeral containers of a pod alone."""
 
 _ATTEMPTS = 100
 _UNHEARD = Author(lambda warning: None)
@@ -164,7 +165,8 @@ class Store:
     ) -> Manifest:
         """Put `manifest` in the place of the object of its name and return it as stored.
 
-        With section "" the status is kept where it is a subresource, with "status" everything else is kept.
+        With section "" the status is kept where it is a subresource, with "status" everything else is kept, with
+        "ephemeralcontainers" all but those of a pod's spec.
         The generation grows when the spec changes. A replacement that changes nothing is no change. A deleted
         object that loses its last finalizer goes.
 
@@ -337,10 +339,16 @@ class Store:
             sent = wanted["metadata"].get("managedFields")
             kept = with_metadata(with_section(old, "status", wanted), managedFields=sent)
             return self._admit("STATUS", resource, kept, old, author)
+        if section == "ephemeralcontainers":
+            spec = with_section(old["spec"], "ephemeralContainers", wanted.get("spec") or {})
+            wanted = with_metadata(
+                {**old, "spec": spec}, managedFields=wanted["metadata"].get("managedFields")
+            )
         new = with_metadata(wanted, **{key: old["metadata"].get(key) for key in _SYSTEM_FIELDS})
         if resource.has_status:
             new = with_section(new, "status", old)
-        new = self._admit("UPDATE", resource, new, old, author)
+        operation: Operation = "ATTACH" if section == "ephemeralcontainers" else "UPDATE"
+        new = self._admit(operation, resource, new, old, author)
         if new.get("spec") != old.get("spec"):
             new = with_metadata(new, generation=old["metadata"].get("generation", 1) + 1)
         return new

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections import Counter
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -25,8 +27,10 @@ from harness import (
     Load,
     NodeDrain,
     PodKill,
+    ProxyKill,
     RollingRestart,
     Scale,
+    Stress,
     Target,
     Verdict,
     availability,
@@ -269,6 +273,48 @@ def test_a_drained_node_loses_the_pods_and_takes_none_until_the_revert(in_force,
     assert not (cluster.get(node).get("spec") or {}).get("unschedulable")
 
 
+# inside pods
+
+
+def _counts(cluster):
+    """How often each container of the pods was started again, by pod and container."""
+    return {pod.uid: dict(pod.restarts) for pod in cluster.pods("shop", CATALOG.labels)}
+
+
+def test_killed_proxies_come_back_and_their_programs_never_notice(in_force, cluster, ask):
+    """Two of three restart counts rise by one, none of the programs'; the pods are the same."""
+    before = _counts(cluster)
+    eventually(lambda: _codes(ask(5)) == {200: 5})
+    assert _counts(cluster) == before
+    fault = ProxyKill(2)
+    scene = resolve(cluster, CATALOG, run="look", seed=1)
+    victims = {pod.uid for pod in fault.pods(scene)}
+    after = {
+        uid: counts | {"istio-proxy": counts["istio-proxy"] + (uid in victims)}
+        for uid, counts in before.items()
+    }
+    with in_force(fault) as injection:
+        assert len(injection.changes) == 2
+        eventually(lambda: _counts(cluster) == after)
+    assert _counts(cluster) == after
+    steadily(lambda: _codes(ask(5)) == {200: 5})
+
+
+def test_stress_runs_in_a_pod_until_it_has_ended(in_force, cluster, ask):
+    """The revert comes back when it is over; nobody else is touched, and the program answers all the time."""
+    name = "harness-bites-stress"
+    fault = Stress(cpu=1, memory_mib=16, seconds=4)
+    with in_force(fault):
+        pods = eventually(
+            lambda: [pod for pod in cluster.pods("shop", CATALOG.labels) if name in pod.attached]
+        )
+        assert len(pods) == 1
+        assert _codes(ask(10)) == {200: 10}
+    assert not any(pod.attached for pod in cluster.pods("shop", CATALOG.labels))
+    told = cluster.get(pods[0].ref)["status"]["ephemeralContainerStatuses"]
+    assert [one["state"]["terminated"]["exitCode"] for one in told if one["name"] == name] == [0]
+
+
 # workloads
 
 
@@ -342,7 +388,7 @@ def perform(cluster, victim, ledger, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     prometheus = Prometheus(victim.prometheus_url)
 
-    def perform(fault):
+    def perform(fault, radius=WIDE):
         eventually(lambda: len(_ready(cluster)) == 3)
         before = _specs(cluster)
         experiment = Experiment(
@@ -350,7 +396,7 @@ def perform(cluster, victim, ledger, tmp_path, monkeypatch):
             CATALOG,
             fault,
             Load("browse", rate=100),
-            WIDE,
+            radius,
             recover_within=15,
             observe=6,
         )
@@ -377,6 +423,24 @@ def test_a_verdict_comes_with_what_was_seen_of_the_pods(perform, fault, verdict,
     judgement = perform(fault)
     assert judgement.verdict is verdict, judgement.reasons
     assert judgement.evidence == evidence
+
+
+@pytest.mark.parametrize(
+    ("fault", "evidence"),
+    [
+        (ProxyKill(), r"1 of 1 proxies started again, 3 of 3 ready, [\d,]+ requests"),
+        (PodKill(every=2), r"([2-7]) of \1 pods gone, [23] of 3 ready, killed \1 times"),
+        (Abort(503, 40, ramp=2), "asked 40 %, seen "),
+        (Delay(0.05, 40, ramp=2), "asked 40 %, seen "),
+        (Stress(seconds=10), "it ran in 1 of 1 pods"),
+    ],
+    ids=str,
+)
+def test_faults_that_go_on_or_act_inside_pods_are_proven(perform, fault, evidence):
+    """Retries and the other pods hide all of them."""
+    judgement = perform(fault, replace(WIDE, max_pods=7, seconds=13))
+    assert judgement.verdict is Verdict.HELD, judgement
+    assert re.match(evidence, judgement.evidence)
 
 
 def test_an_experiment_whose_evictions_are_all_refused_tells_nothing(perform, cluster):

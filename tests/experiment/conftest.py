@@ -41,6 +41,7 @@ class World:
         self.outage = 0.0  # seconds after a kill in which the callers get 503
         self.killed: float | None = None  # when the last pod was deleted, by the monotonic clock
         self.bypassed = False  # the entry answers without asking the target
+        self.spills = False  # the fault shows at another workload as well
         self.lies = 0.0  # share of answers that are 502 and counted as 200
         self.queries: list[str] = []
         self.pods = 0
@@ -107,6 +108,13 @@ class World:
                 hit = self._chance.random() * 100 < percent
                 code = 503 if hit else 200
                 flags = "FI" if hit else "-"
+                if hit and self.spills:
+                    self._count(
+                        reporter="destination",
+                        response_code="503",
+                        response_flags="FI",
+                        destination_app="cart",
+                    )
                 if not self.bypassed:
                     self._count(reporter="destination", response_code=str(code), response_flags=flags)
                 if code == 200:

@@ -234,6 +234,70 @@ def test_harm_that_lasts_until_the_pod_is_replaced_is_counted_to_its_end(world, 
     assert observed[-1].total - observed[-1].good > 80
 
 
+def test_pods_are_killed_again_and_again_until_the_revert(world, perform):
+    """Every kill is in the evidence; each waits until the pod before it is replaced."""
+    chosen = experiment(PodKill(every=1), blast_radius=BlastRadius(max_pods=21, seconds=20))
+    judgement, events = perform(chosen)
+    assert judgement.verdict is Verdict.HELD, judgement
+    again = select(events, log.Continued)
+    assert [event.time for event in again] == sorted({event.time for event in again})
+    last = select(events, log.ReplacedSeen)[-1]
+    assert last.times == 1 + len(again) >= 2
+    assert len(set(last.asked)) == len(last.asked) == last.times
+    assert f"killed {last.times} times" in judgement.evidence
+
+
+def test_pods_that_do_not_come_back_end_the_kills(world, perform):
+    """The second time is left out, and once is not again."""
+    world.replaces = False
+    chosen = experiment(PodKill(every=1), blast_radius=BlastRadius(max_pods=21, seconds=20))
+    judgement, events = perform(chosen)
+    assert not any(event.uids for event in select(events, log.Continued))
+    assert judgement.verdict is not Verdict.HELD
+    assert "killed 1 times, 2 are needed to tell" in judgement.evidence
+
+
+def test_a_pod_that_goes_besides_tells_that_the_radius_was_left(world, perform):
+    """Two are gone where one was asked for: whatever holds then is not what was tested."""
+    replace_pod = world.api.after
+
+    def greedy(request):
+        replace_pod(request)
+        if request.method == "DELETE" and "/pods/" in request.path:
+            del world.api.objects[next(path for path in world.api.objects if "/pods/" in path)]
+            world.add_pod()
+
+    world.api.after = greedy
+    judgement, _ = perform(experiment(PodKill(1)))
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "outside the target 1 pods were lost" in judgement.evidence
+
+
+def test_a_fault_that_shows_at_another_workload_is_inconclusive(world, perform):
+    """Though it shows at the target as asked."""
+    world.spills = True
+    judgement, _ = perform(experiment(Abort(503, 30)))
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "it showed outside the target as well, at shop/cart" in judgement.evidence
+
+
+def test_a_fault_rises_to_what_was_asked_and_is_measured_then(world, perform):
+    """Ten steps, one object, and nothing left of it."""
+    before = world.api.state()
+    judgement, events = perform(experiment(Abort(503, 30, ramp=2)))
+    assert judgement.verdict is Verdict.HELD, judgement
+    again = select(events, log.Continued)
+    assert again[-1].time == 9
+    assert {event.changes for event in again} == {
+        ("patch EnvoyFilter shop/harness-run-1-abort-503-payments",)
+    }
+    (injected,) = select(events, log.Injected)
+    observed = next(event.at for event in select(events, log.PhaseStarted) if event.phase == "observe")
+    assert observed - injected.at >= 2
+    assert "asked 30 %, seen" in judgement.evidence
+    assert world.api.state() == before
+
+
 def test_pods_that_nobody_asks_are_not_killed(world, perform):
     """The load has to reach the target, or the promise is not tested by taking its pods."""
     world.bypassed = True

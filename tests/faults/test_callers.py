@@ -108,3 +108,15 @@ def test_the_evidence_is_the_callers_own_count():
     assert ABORT.needs.routes
     assert not Abort(503).needs.routes
     assert str(ABORT) == "abort 503 30% at the caller"
+
+
+def test_a_fault_that_rises_moves_on_where_it_is():
+    """Our own route is changed in place, somebody else's once more."""
+    rising = Abort(503, 30, at="caller", ramp=9)
+    [own] = rising.changes(_known())
+    [moved] = rising.further(_known(), (), 9)
+    assert moved == Patch(own.ref, (Edit(("spec",), ABORT.changes(_known())[0].manifest["spec"]),))
+    theirs = _known(_route(THERE))
+    [half] = rising.further(theirs, (), 4)
+    assert half.edits[0].value["abort"]["percentage"]["value"] == 15
+    assert rising.further(theirs, (), 9) == ABORT.changes(theirs)

@@ -7,7 +7,7 @@ from scenes import COUNTED, pod, scene
 
 from harness.changes import Delete, Edit, Eviction, Patch, Ref
 from harness.errors import HarnessError
-from harness.faults import BlastRadius, Evict, NodeDrain, PodKill, Replaced
+from harness.faults import BlastRadius, Evict, NodeDrain, PodKill, Recurring, Replaced, Rhythm
 
 
 @given(st.integers(1, 30), st.floats(0.1, 100))
@@ -103,3 +103,63 @@ def test_a_choice_that_cannot_be_is_refused(make):
 def test_they_have_short_names(fault, text):
     """Ids of tests."""
     assert str(fault) == text
+
+
+# again and again
+
+
+def test_a_kill_again_and_again_begins_as_one_kill():
+    """Golden; the evidence is that it goes on."""
+    again = PodKill(2, every=5)
+    assert again.changes(scene()) == PodKill(2).changes(scene())
+    assert again.evidence(scene()) == Recurring(tuple(one.uid for one in again.pods(scene())), COUNTED)
+    assert again.rhythm == Rhythm(5)
+    assert PodKill(2).rhythm is None
+    assert str(again) == "kill 2 pods every 5s"
+
+
+@given(st.integers(1, 6), st.integers(0, 8), st.integers(1, 50), st.integers(0, 2**32))
+def test_never_are_more_pods_missing_at_once_than_are_killed_at_one_time(count, ready, time, seed):
+    """Those that are not back yet count; the same seed takes the same ones."""
+    here = scene(*(pod(number) for number in range(6)), seed=seed)
+    pods = [pod(100 + number) for number in range(ready)]
+    changes = PodKill(count, every=5).further(here, pods, time)
+    assert changes == PodKill(count, every=5).further(here, pods[::-1], time)
+    assert {type(change) for change in changes} <= {Delete}
+    assert len({change.ref for change in changes}) == len(changes)
+    missing = max(0, 6 - ready)
+    assert len(changes) == max(0, min(ready, count - missing))
+
+
+def test_each_time_has_a_choice_of_its_own():
+    """Not the same place in the list again and again."""
+    pods = [pod(number) for number in range(6)]
+    fault = PodKill(every=5)
+    assert len({fault.further(scene(*pods), pods, time) for time in range(1, 20)}) > 2
+
+
+def test_the_blast_radius_counts_every_kill_that_its_seconds_leave_time_for():
+    """At 0, 5, 10, 15 and 20 s: a pod that has replaced another one is a different pod."""
+    fault = PodKill(every=5)
+    assert fault.reach(scene(), 20) == 5
+    BlastRadius(max_pods=5, seconds=20).check(fault, scene())
+    with pytest.raises(HarnessError, match=r"every 5s would touch 5 pods .* allows 4"):
+        BlastRadius(max_pods=4, seconds=20).check(fault, scene())
+    with pytest.raises(
+        HarnessError, match="takes 5 s to come to what was asked, the blast radius allows 5 s"
+    ):
+        BlastRadius(max_pods=9, seconds=5).check(fault, scene())
+
+
+@given(st.floats(0.5, 100), st.floats(0, 1000), st.none() | st.integers(1, 20))
+def test_a_rhythm_is_due_once_for_each_of_its_intervals(every, seconds, times):
+    """And not more often than it says."""
+    due = Rhythm(every, times).due(seconds)
+    assert due <= (seconds / every) + 1e-6
+    assert due == times or due + 1 > (seconds / every) - 1e-6
+
+
+def test_a_kill_too_often_is_refused():
+    """A second is the least."""
+    with pytest.raises(HarnessError, match=r"every 0\.5 s"):
+        PodKill(every=0.5)

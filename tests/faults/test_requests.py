@@ -1,5 +1,6 @@
 """Delays and aborts at the callee: the filters they make, what proves them, and what cannot be had."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenes import COUNTED, pod, scene
 
+from harness.changes import Create, Edit, Patch
 from harness.errors import HarnessError
-from harness.faults import Abort, Delay
+from harness.faults import Abort, BlastRadius, Delay, Rhythm
 
 
 def _filters(fault):
@@ -127,3 +129,64 @@ def test_requests_are_hit_in_every_pod_and_no_more_of_them_than_asked():
 def test_they_have_short_names(fault, text):
     """Ids of tests."""
     assert str(fault) == text
+
+
+# rising
+
+
+def _strength(change):
+    """The percentages and delays in a fault at the callee."""
+    spec = change.manifest["spec"] if isinstance(change, Create) else change.edits[0].value
+    config = spec["configPatches"][0]["patch"]["value"]["typed_config"]
+    fault = config.get("abort") or config["delay"]
+    seconds = float(fault["fixed_delay"].removesuffix("s")) if "fixed_delay" in fault else None
+    return fault["percentage"]["numerator"] / 10_000, seconds
+
+
+def test_a_fault_rises_in_ten_equal_steps_to_what_was_asked():
+    """Golden: the first at once, the last when the time of the rise is over; then it is what it is without."""
+    rising = Delay(0.5, percent=40, ramp=18)
+    assert rising.rhythm == Rhythm(2, 9)
+    [first] = rising.changes(scene())
+    steps = [first, *(rising.further(scene(), (), time)[0] for time in range(1, 10))]
+    assert [_strength(step) for step in steps] == [
+        (pytest.approx(4 * step), pytest.approx(0.05 * step)) for step in range(1, 11)
+    ]
+    assert {step.ref for step in steps} == {first.ref}
+    assert steps[-1] == Patch(
+        first.ref, (Edit(("spec",), Delay(0.5, 40).changes(scene())[0].manifest["spec"]),)
+    )
+    assert str(rising) == "delay 0.5s 40% in 18s"
+
+
+@given(st.integers(0, 100), st.floats(2, 3600), st.integers(1, 9))
+def test_a_rise_never_falls_and_never_exceeds_what_was_asked(percent, ramp, time):
+    """Whatever was asked."""
+    rising = Abort(503, percent, ramp=ramp)
+    before = rising.further(scene(), (), time - 1)[0] if time > 1 else rising.changes(scene())[0]
+    after = rising.further(scene(), (), time)[0]
+    assert _strength(before)[0] <= _strength(after)[0] <= percent + 1e-3
+    assert rising.rhythm.due(ramp) == 9
+    assert rising.harm(scene()) == percent
+
+
+def test_what_was_asked_is_measured_from_the_full_strength_on():
+    """No counter says at which step a request came."""
+    assert Abort(503, 30, ramp=20).evidence(scene()) == replace(Abort(503, 30).evidence(scene()), after=20)
+    assert Delay(1, ramp=20).evidence(scene()).after == 20
+    assert Abort(503, 30).rhythm is None
+
+
+def test_a_rise_that_the_blast_radius_leaves_no_time_for_is_refused():
+    """It would never be what was asked."""
+    with pytest.raises(HarnessError, match=r"takes 60 s to come to what was asked"):
+        BlastRadius(max_pods=3, seconds=60).check(Abort(503, 30, ramp=60), scene())
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Abort(503, ramp=1), lambda: Abort(503, ramp=-5), lambda: Delay(1, jitter=0.5, ramp=10)]
+)
+def test_a_rise_that_cannot_be_is_refused(make):
+    """Too short for ten configurations, or together with jitter."""
+    with pytest.raises(HarnessError, match=r"cannot (both )?rise"):
+        make()

@@ -12,6 +12,7 @@ from harness.localmesh.api.resources import PODS
 from harness.localmesh.api.status import bad_request
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.parse import Manifest
+from harness.localmesh.objects import containers_of
 from harness.localmesh.store import Store
 
 _POLL = 0.1  # seconds; a person reads along
@@ -113,10 +114,10 @@ def container_of(pod: Manifest, name: str) -> str:
     Raises:
         Refused: 400 when it is not one of the pod's.
     """
-    names = [container["name"] for container in pod["spec"]["containers"]]
+    names = [container["name"] for container in containers_of(pod)]
     pod_name = pod["metadata"]["name"]
     default = (pod["metadata"].get("annotations") or {}).get("kubectl.kubernetes.io/default-container", "")
-    name = name or default or (names[0] if len(names) == 1 else "")
+    name = name or default or (names[0] if len(pod["spec"]["containers"]) == 1 else "")
     if not name:
         listed = " ".join(names)
         raise bad_request(f"a container name must be specified for pod {pod_name}, choose one of: [{listed}]")

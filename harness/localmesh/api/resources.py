@@ -85,7 +85,7 @@ PODS = Resource(
     "Pod",
     short=("po",),
     categories=("all",),
-    subresources=("status", "log", "proxy", "eviction"),
+    subresources=("status", "log", "proxy", "eviction", "ephemeralcontainers"),
     fields=(
         "spec.nodeName",
         "spec.restartPolicy",

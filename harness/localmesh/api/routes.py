@@ -69,7 +69,6 @@ _COMMANDS = (
 _NOT_SERVED = {
     ("pods", "exec"): _COMMANDS,
     ("pods", "attach"): _COMMANDS,
-    ("pods", "ephemeralcontainers"): _COMMANDS,
     (
         "pods",
         "portforward",

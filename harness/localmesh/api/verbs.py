@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +50,7 @@ _DELETED_RETURNED = frozenset(("pods", "services", "serviceaccounts"))
 _KEPT_NAMESPACES = frozenset(("default", "kube-system", "kube-public"))
 _ABSENT, _REVIEWS = frozenset(absent.ABSENT), frozenset(reviews.REVIEWS)
 _WRITING = frozenset(("POST", "PUT", "PATCH"))
+_SECTIONS: Mapping[str, Section] = {"status": "status", "ephemeralcontainers": "ephemeralcontainers"}
 
 Answer = Response | Stream
 Change = Callable[[Manifest], Manifest]
@@ -69,6 +70,9 @@ class Api:
             ("status", "GET"): self._get,
             ("status", "PUT"): self._replace,
             ("status", "PATCH"): self._patch,
+            ("ephemeralcontainers", "GET"): self._get,
+            ("ephemeralcontainers", "PUT"): self._replace,
+            ("ephemeralcontainers", "PATCH"): self._patch,
             ("scale", "GET"): self._get_scale,
             ("scale", "PUT"): self._replace_scale,
             ("scale", "PATCH"): self._patch_scale,
@@ -323,7 +327,7 @@ class Api:
         raise status.conflict(route.resource, route.name)
 
     def _write(self, request: Request, route: Route, manifest: Manifest, writer: Writer) -> Manifest:
-        section: Section = "status" if route.subresource == "status" else ""
+        section = _SECTIONS.get(route.subresource, "")
         dry_run = options.dry_run(request.query)
         return self._store.replace(
             route.resource, manifest, section=section, dry_run=dry_run, author=writer.author

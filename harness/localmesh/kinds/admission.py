@@ -12,7 +12,7 @@ import msgspec
 
 from harness.localmesh.api.resources import Resource
 from harness.localmesh.errors import Refused
-from harness.localmesh.kinds import defaults, istio, kubernetes, names, rules
+from harness.localmesh.kinds import defaults, istio, kubernetes, names, podrules, rules
 from harness.localmesh.kinds.parse import Kind, Manifest, invalid, unprintable
 from harness.localmesh.store import Admitted
 
@@ -26,7 +26,10 @@ _CUSTOM = frozenset(("apiVersion", "kind", "metadata", "spec", "status"))
 
 
 def admit(
-    operation: Literal["CREATE", "UPDATE", "STATUS"], resource: Resource, new: Manifest, old: Manifest | None
+    operation: Literal["CREATE", "UPDATE", "STATUS", "ATTACH"],
+    resource: Resource,
+    new: Manifest,
+    old: Manifest | None,
 ) -> Manifest | Admitted:
     """`new` with its defaults, when it is a valid object of `resource` and may follow `old`, and what to warn of.
 
@@ -53,6 +56,10 @@ def admit(
     new = defaults.complete(new)
     if operation == "UPDATE" and old is not None:
         rules.check_change(new, old)
+    elif operation == "ATTACH" and old is not None:
+        podrules.check_attached(new, old)
+    elif resource.kind == "Pod":
+        podrules.check_born(new)
     return new
 
 

@@ -77,7 +77,10 @@ def _born_as(manifest: Manifest, spec: Manifest, status: Manifest) -> Manifest:
 
 
 def _pod(spec: Manifest) -> Manifest:
-    return {**_POD, **spec, "containers": [_container(container) for container in spec["containers"]]}
+    filled = {**_POD, **spec, "containers": [_container(container) for container in spec["containers"]]}
+    if attached := spec.get("ephemeralContainers"):
+        filled["ephemeralContainers"] = [_container(container) for container in attached]
+    return filled
 
 
 def _container(container: Manifest) -> Manifest:

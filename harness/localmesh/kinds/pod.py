@@ -102,6 +102,23 @@ class Container(Kind):
     volume_mounts: tuple[Free, ...] = ()
 
 
+class EphemeralContainer(Kind):
+    """ephemeralContainers[*]: put into a pod that runs, never changed, never started again."""
+
+    name: str
+    image: str
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: tuple[EnvVar, ...] = ()
+    # accepted, without effect here
+    image_pull_policy: str = ""
+    resources: Free = field(default_factory=dict)
+    security_context: Free = field(default_factory=dict)
+    target_container_name: str = ""
+    termination_message_path: str = ""
+    termination_message_policy: str = ""
+
+
 class Optional(Kind):
     """A volume from a Secret or ConfigMap that need not be there; here it never is."""
 
@@ -126,6 +143,7 @@ class PodSpec(Kind):
     """The spec of a pod."""
 
     containers: tuple[Container, ...]
+    ephemeral_containers: tuple[EphemeralContainer, ...] = ()
     node_name: str = ""
     node_selector: dict[str, str] = field(default_factory=dict)
     restart_policy: Literal["Always"] = "Always"

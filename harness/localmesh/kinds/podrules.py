@@ -24,6 +24,8 @@ def check(manifest: Manifest, spec: Manifest, path: str) -> None:
     Raises:
         Refused: 422 with the path of the field at fault.
     """
+    if path != "spec" and spec.get("ephemeralContainers"):
+        raise invalid(manifest, f"{path}.ephemeralContainers", "Forbidden: not allowed in pod templates")
     if not spec["containers"]:
         raise invalid(manifest, f"{path}.containers", "Required value")
     for name in ("affinity", "topologySpreadConstraints"):
@@ -40,6 +42,42 @@ def check(manifest: Manifest, spec: Manifest, path: str) -> None:
             raise invalid(manifest, f"{field}.name", f'Duplicate value: "{name}"')
         seen.add(name)
         _container(manifest, container, field, grace)
+
+
+def check_born(pod: Manifest) -> None:
+    """Let a new pod pass, unless it brings ephemeral containers.
+
+    Raises:
+        Refused: 422; they are put into pods that run.
+    """
+    if pod["spec"].get("ephemeralContainers"):
+        raise invalid(pod, "spec.ephemeralContainers", "Forbidden: cannot be set on create")
+
+
+def check_attached(new: Manifest, old: Manifest) -> None:
+    """Let a pod pass that has got ephemeral containers, as Kubernetes validates them.
+
+    Raises:
+        Refused: 422 when one that was there is changed or gone, or a name is taken or is none.
+    """
+    path, before = "spec.ephemeralContainers", old["spec"].get("ephemeralContainers") or []
+    after = new["spec"].get("ephemeralContainers") or []
+    if after[: len(before)] != before:
+        why = (
+            "Forbidden: existing ephemeral containers may not be changed or removed, new ones come after them"
+        )
+        raise invalid(new, path, why)
+    names_of_others = {container["name"] for container in new["spec"]["containers"]}
+    seen = set(names_of_others)
+    for field, container in items(path, after):
+        name, target = container["name"], container.get("targetContainerName", "")
+        if not names.LABEL.fullmatch(name):
+            raise invalid(new, f"{field}.name", f'Invalid value: "{name}": {names.LABEL_RULE}')
+        if name in seen:
+            raise invalid(new, f"{field}.name", f'Duplicate value: "{name}"')
+        if target and target not in names_of_others:
+            raise invalid(new, f"{field}.targetContainerName", f'Not found: "{target}"')
+        seen.add(name)
 
 
 def items(path: str, values: list[Any] | None) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,170 @@
+"""Faults inside a pod, by an ephemeral container: its proxy dies, or it is short of processor time or memory. Pure.
+
+An ephemeral container needs no rights on the node, and no image but its own. Kubernetes has no way to take one out of a
+pod again: it stays listed in the pod's spec until the pod goes, so its program has to end by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.changes import Attach, Change, Manifest
+from harness.errors import HarnessError
+from harness.faults.evidence import Restarted, Running
+from harness.faults.fault import Fault, counted, need_sidecars
+from harness.faults.pods import amount, chosen, need_choice
+from harness.scene import PROXY, Needs, Pod, Scene
+
+_QUIT_WITHIN = 15.0  # seconds; the request itself takes milliseconds
+_RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsGroup": 1337,
+    "runAsNonRoot": True,
+    "runAsUser": 1337,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""What the Pod Security Standard "restricted" asks for; 1337 is the user of Istio's proxy, whose own requests its
+iptables rules do not redirect."""
+
+
+class _Inside(Fault):
+    count: int
+    percent: float | None
+
+    @property
+    def needs(self) -> Needs:
+        """That ephemeral containers can be had."""
+        return Needs(attaching=True)
+
+    def pods(self, scene: Scene) -> tuple[Pod, ...]:
+        """The same pods for the same seed; HarnessError when the target has fewer."""
+        return chosen(self, scene, self.count, self.percent)
+
+    def harm(self, scene: Scene) -> float:
+        """The percentage of the pods that it is done to."""
+        return 100 * len(self.pods(scene)) / len(scene.pods)
+
+
+@dataclass(frozen=True)
+class ProxyKill(_Inside):
+    """The sidecars of `count` pods, or of `percent` of them, chosen by the seed of the run, end; the programs live.
+
+    An ephemeral container with the proxy's own image, which the node has already, asks Envoy to exit as
+    `pilot-agent request POST quitquitquit` does. It has to be asked from within the pod: Envoy's admin interface and
+    the agent's own door listen to localhost only (istio/istio `pilot/cmd/pilot-agent`, `app/request.go` and
+    `status/server.go`). With its Envoy the agent ends as well (`pkg/envoy/agent.go`, `Agent.Run`, first way), and
+    the kubelet starts the container again, after a back-off if it has ended before.
+
+    Raises:
+        HarnessError: `count` is below 1 or `percent` not above 0 and up to 100.
+    """
+
+    count: int = 1
+    percent: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise HarnessError(f"ProxyKill(count={self.count}) kills nothing; choose a count of 1 or more.")
+        need_choice("ProxyKill", self.count, self.percent)
+
+    def __str__(self) -> str:
+        return f"kill the proxy of {amount(self.count, self.percent)}"
+
+    def changes(self, scene: Scene) -> tuple[Change, ...]:
+        """One ephemeral container in each pod, all of which need sidecars."""
+        need_sidecars(self, scene)
+        counted(scene)
+        asked = ["request", "POST", "quitquitquit"]
+        name = _name(scene, "proxy-kill")
+        return tuple(
+            Attach(pod.ref, _container(name, pod.proxy_image, asked), _QUIT_WITHIN)
+            for pod in self.pods(scene)
+        )
+
+    def evidence(self, scene: Scene) -> Restarted:
+        """The restart count of the proxy has risen, that of the programs has not."""
+        before = {pod.uid: dict(pod.restarts) for pod in self.pods(scene)}
+        return Restarted(PROXY, before, counted(scene))
+
+
+@dataclass(frozen=True)
+class Stress(_Inside):
+    """stress-ng runs in `count` pods, or in `percent` of them, chosen by the seed of the run, for `seconds`.
+
+    It takes what the pod may take: an ephemeral container has no limits of its own, so it is held by those of the pod
+    as a whole, if it has any, and otherwise takes from the node.
+
+    Nobody can end it before its time. The revert waits for that, and `seconds` has to be within those of the blast
+    radius: a guardrail that is breached stops the run, but the stress lasts for as long as was asked.
+
+    Attributes:
+        cpu: workers that use up processor time, each of them up to one processor.
+        load: how busy each of them is, in percent.
+        memory_mib: how much memory is held besides, in MiB.
+        seconds: for how long, a whole number; the observation has to fit in.
+        count: how many pods.
+        percent: how many pods, in percent, in place of `count`.
+        image: whose entry point is stress-ng.
+
+    Raises:
+        HarnessError: it would do nothing, or not end.
+    """
+
+    cpu: int = 1
+    load: int = 100
+    memory_mib: int = 0
+    seconds: int = 30
+    count: int = 1
+    percent: float | None = None
+    image: str = "alexeiled/stress-ng:latest"
+
+    def __post_init__(self) -> None:
+        if self.cpu < 0 or self.memory_mib < 0 or not (self.cpu or self.memory_mib) or self.count < 1:
+            raise HarnessError(f"{self!r} does nothing; give it processors or memory, and a count of pods.")
+        if not 1 <= self.load <= 100 or self.seconds < 1:
+            raise HarnessError(f"{self!r} cannot be; choose a load of 1 to 100 % and 1 s or more.")
+        need_choice("Stress", self.count, self.percent)
+
+    def __str__(self) -> str:
+        busy = f" cpu {self.cpu}x{self.load}%" if self.cpu else ""
+        held = f" memory {self.memory_mib} MiB" if self.memory_mib else ""
+        return f"stress{busy}{held} in {amount(self.count, self.percent)}"
+
+    @property
+    def lasts(self) -> float:
+        """As long as was asked."""
+        return float(self.seconds)
+
+    def changes(self, scene: Scene) -> tuple[Change, ...]:
+        """One ephemeral container in each pod."""
+        cpu = ["--cpu", str(self.cpu), "--cpu-load", str(self.load)] if self.cpu else []
+        memory = ["--vm", "1", "--vm-bytes", f"{self.memory_mib}M", "--vm-keep"] if self.memory_mib else []
+        container = _container(
+            _name(scene, "stress"), self.image, [*cpu, *memory, "--timeout", f"{self.seconds}s"]
+        )
+        return tuple(Attach(pod.ref, container, float(self.seconds)) for pod in self.pods(scene))
+
+    def evidence(self, scene: Scene) -> Running:
+        """The container runs in each of the pods."""
+        return Running(_name(scene, "stress"), tuple(pod.uid for pod in self.pods(scene)))
+
+
+def _name(scene: Scene, what: str) -> str:
+    """A DNS label that says whose it is."""
+    return "harness-" + re.sub(r"[^a-z0-9]+", "-", f"{scene.run}-{what}".lower()).strip("-")
+
+
+def _container(name: str, image: str, args: Sequence[str]) -> Manifest:
+    container: dict[str, Any] = {
+        "name": name,
+        "image": image,
+        "args": list(args),
+        "imagePullPolicy": "IfNotPresent",
+        "securityContext": dict(_RESTRICTED),
+    }
+    return container
