@@ -53,7 +53,7 @@ _NONE: tuple[Endpoint, ...] = ()
 
 def clusters(view: View) -> dict[str, Resource]:
     """All clusters of the proxy by name, in istiod's order: outbound ones, those for the unknown, inbound ones."""
-    made = dict(view.shared(_outbound))
+    made = dict(view.shared(_outbound, view.rules, view.served, view.namespace_mtls_modes, view.config))
     made[names.BLACK_HOLE] = view.memo(_black_hole, view.config.connect_timeout)
     if not view.proxy.gateway:
         made[names.PASSTHROUGH] = view.memo(_passthrough, view.config.connect_timeout)

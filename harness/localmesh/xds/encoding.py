@@ -80,7 +80,10 @@ class Encoder:
 
 def _bytes(kind: str, value: Resource) -> bytes:
     _know(_kinds(value))
-    made: bytes = json_format.ParseDict(value, message(kind)()).SerializeToString()
+    try:
+        made: bytes = json_format.ParseDict(value, message(kind)()).SerializeToString()
+    except json_format.ParseError as error:
+        raise ValueError(f"{kind}: {error}") from None
     return made
 
 

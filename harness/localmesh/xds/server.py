@@ -6,6 +6,7 @@ The socket's folder is its owner's only, so no token is needed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -18,6 +19,7 @@ from harness.localmesh.xds import encoding
 from harness.localmesh.xds.model import Snapshot
 from harness.localmesh.xds.subscriptions import KINDS, Asked, Configuration, Offer, Stream
 
+_LOG = logging.getLogger(__name__)
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _METHOD = "StreamAggregatedResources"
 _SOON = 0.01
@@ -107,7 +109,14 @@ class ConfigurationServer:
             self._configurations.pop(node, None)
         now = time.monotonic()
         for node, snapshot in snapshots.items():
-            news = self._configurations.setdefault(node, Configuration()).set(snapshot, now, self._encoder)
+            known = self._configurations.get(node, Configuration())
+            try:
+                news = known.set(snapshot, now, self._encoder)
+            except ValueError:
+                _LOG.exception("what %s is to have cannot be encoded; it keeps what it has", node)
+                self._refused(node, "resources")
+                continue
+            self._configurations[node] = known
             if news and node in self._streams:
                 self._streams[node].news.set()
 
@@ -151,9 +160,12 @@ class ConfigurationServer:
         refusal = request.error_detail.message if request.HasField("error_detail") else None
         asked = Asked(kind, tuple(request.resource_names), request.response_nonce, refusal)
         if connected.stream.arrived(asked, time.monotonic()):
-            self._refusals.add((connected.node, kind))
-            self._on_refusal()
+            self._refused(connected.node, kind)
         connected.news.set()
+
+    def _refused(self, node: str, kind: str) -> None:
+        self._refusals.add((node, kind))
+        self._on_refusal()
 
 
 class _Connected:

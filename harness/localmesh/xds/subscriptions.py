@@ -162,16 +162,21 @@ class Configuration:
         return self._encoded.get(kind, {})
 
     def set(self, snapshot: Snapshot, now: float, encoder: Encoder) -> bool:
-        """Makes `snapshot` what the Envoy is to have; says whether that is anything new."""
+        """Makes `snapshot` what the Envoy is to have; says whether that is anything new.
+
+        Raises ValueError, and leaves everything as it was, if it has something that cannot be encoded.
+        """
         sections = _sections(snapshot)
-        changed = [kind for kind, resources in sections.items() if self._snapshot.get(kind) != resources]
-        for kind in changed:
-            before, known = self._snapshot.get(kind, {}), self._encoded.get(kind, {})
-            self._encoded[kind] = {
-                name: known[name] if before.get(name) is item else encoder.encoded(item)
-                for name, item in sections[kind].items()
-            }
+        changed = {}
+        for kind, resources in sections.items():
+            before, known = self._snapshot.get(kind), self._encoded.get(kind, {})
+            if before != resources:
+                changed[kind] = {
+                    name: known[name] if before and before.get(name) is item else encoder.encoded(item)
+                    for name, item in resources.items()
+                }
         if changed:
+            self._encoded |= changed
             self._snapshot, self.changed_at = sections, now
         return bool(changed)
 
