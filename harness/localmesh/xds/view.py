@@ -6,7 +6,7 @@ once, and what the state before had in common with this one is taken over by way
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -60,7 +60,8 @@ class Views:
         self.virtual_services: VirtualServices = self.memo(virtual_services, self.memo, mesh.virtual_services)
         self.rules = self.memo(Rules, self.memo, mesh.destination_rules)
         self.shared: dict[Any, tuple[Any, Scope]] = {}
-        self.found: dict[tuple[int, int], tuple[Service, tuple[Endpoint, ...]]] = {}
+        self._found: dict[tuple[int, int], tuple[Service, tuple[Endpoint, ...]]] = {}
+        self._proven: dict[tuple[str, str], frozenset[str]] = {}
         self.ruled: dict[tuple[str, int], tuple[Service, tuple[Rule, ...]]] = {}
         self.modes: dict[str, str] = {}
 
@@ -83,6 +84,25 @@ class Views:
 
         istiod knows ports of several Services of one host by name for EDS, by number for DNS.
         """
+        key = (id(service), port.number)
+        if key not in self._found:
+            self._found[key] = (service, self._endpoints(service, port))
+        return self._found[key][1]
+
+    def identities(self, service: Service) -> frozenset[str]:
+        """Whatever the endpoints of the host of `service` may prove to be, and what the youngest Service of it says.
+
+        These are the endpoints of all its ports, also of those that a Sidecar leaves out, and of all its Services in
+        that namespace (istio/istio `pilot/pkg/model/push_context.go`, addServiceAccounts).
+        """
+        key = (service.host, service.namespace)
+        if key not in self._proven:
+            same = self.registry.of_host(service)
+            by_port = [self.endpoints(one, port) for one in same for port in one.ports]
+            self._proven[key] = self.memo(_identities, same[-1], *by_port)
+        return self._proven[key]
+
+    def _endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
         by_number = service.resolution in ("DNS", "DNS_ROUND_ROBIN")
         made: tuple[Endpoint, ...] = ()
         for one in self.registry.same_host(service):
@@ -160,11 +180,11 @@ class View:
 
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
         """Where `port` of `service` is served, ready or not: the endpoints of all Services of its host."""
-        found = self._views.found
-        key = (id(service), port.number)
-        if key not in found:
-            found[key] = (service, self._views.endpoints(service, port))
-        return found[key][1]
+        return self._views.endpoints(service, port)
+
+    def identities(self, service: Service) -> frozenset[str]:
+        """The SPIFFE identities that a server of `service` may have; see `Views.identities`."""
+        return self._views.identities(service)
 
     def destination_rule(self, service: Service, *, inbound: bool = False) -> Rule | None:
         """The DestinationRules for `service`, merged; `inbound` disregards those with a workloadSelector."""
@@ -268,14 +288,13 @@ class _Registry:
         made = [service for entry in entries for service in entry_services(entry)]
         self.services = sorted([*services, *made], key=lambda item: (item.created, item.name, item.namespace))
         self.by_host: dict[str, dict[str, Service]] = {}
-        self._same: dict[tuple[str, str, bool], list[Service]] = {}
+        self._same: dict[tuple[str, str], list[Service]] = {}
         for service in self.services:
             places = self.by_host.setdefault(service.host, {})
             known = places.get(service.namespace)
             if known is None or (service.kubernetes and not known.kubernetes):
                 places[service.namespace] = service
-            key = (service.host, service.namespace, service.kubernetes)
-            self._same.setdefault(key, []).append(service)
+            self._same.setdefault((service.host, service.namespace), []).append(service)
 
     def visible(self, namespace: str) -> tuple[Service, ...]:
         """Those that `namespace` sees: its private ones and those exported to it by name, then the public."""
@@ -288,9 +307,13 @@ class _Registry:
                 named.append(service)
         return (*named, *public)
 
-    def same_host(self, service: Service) -> Sequence[Service]:
-        """The Services of that host, namespace and registry."""
-        return self._same.get((service.host, service.namespace, service.kubernetes), (service,))
+    def of_host(self, service: Service) -> Sequence[Service]:
+        """The Services of that host and namespace, oldest first."""
+        return self._same.get((service.host, service.namespace), (service,))
+
+    def same_host(self, service: Service) -> Iterator[Service]:
+        """The Services of that host, namespace and registry, oldest first."""
+        return (one for one in self.of_host(service) if one.kubernetes == service.kubernetes)
 
 
 def _labels_asked(rules: VirtualServices) -> frozenset[str]:
@@ -308,6 +331,11 @@ def _gateway_scope(registry: _Registry, namespace: str) -> Scope:
 
 def _sidecar_scope(registry: _Registry, rules: VirtualServices, sidecar: Any, namespace: str) -> Scope:
     return sidecar_scope(sidecar, namespace, registry.visible(namespace), rules, registry.by_host)
+
+
+def _identities(service: Service, *by_port: Sequence[Endpoint]) -> frozenset[str]:
+    proven = {endpoint.identity for found in by_port for endpoint in found}
+    return frozenset(proven | set(service.accounts)) - {""}
 
 
 def _joined(one: tuple[Endpoint, ...], other: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
