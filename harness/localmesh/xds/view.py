@@ -6,7 +6,7 @@ once, and what the state before had in common with this one is taken over by way
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -72,6 +72,8 @@ class Views:
             getattr(mesh, name) for name in Mesh.__dataclass_fields__ if name not in _CHANGING
         )
         """All of the mesh but its workloads and VirtualServices."""
+        self._found: dict[tuple[int, int], tuple[Service, tuple[Endpoint, ...]]] = {}
+        self._proven: dict[tuple[str, str], frozenset[str]] = {}
         self.ruled: dict[tuple[str, int], tuple[Service, tuple[Rule, ...]]] = {}
         policies = mesh.peer_authentications
         spoken = {"", *(policy.namespace for policy in policies)}
@@ -96,6 +98,28 @@ class Views:
 
         istiod knows ports of several Services of one host by name for EDS, by number for DNS.
         """
+        key = (id(service), port.number)
+        if (known := self.served.get(key)) is not None:
+            return known
+        if key not in self._found:  # made of several Services, as one proxy sees them
+            self._found[key] = (service, self.looked_up(service, port))
+        return self._found[key][1]
+
+    def identities(self, service: Service) -> frozenset[str]:
+        """Whatever the endpoints of the host of `service` may prove to be, and what the youngest Service of it says.
+
+        These are the endpoints of all its ports, also of those that a Sidecar leaves out, and of all its Services in
+        that namespace (istio/istio `pilot/pkg/model/push_context.go`, addServiceAccounts).
+        """
+        key = (service.host, service.namespace)
+        if key not in self._proven:
+            same = self.registry.of_host(service)
+            by_port = [self.endpoints(one, port) for one in same for port in one.ports]
+            self._proven[key] = self.memo(_identities, same[-1], *by_port)
+        return self._proven[key]
+
+    def looked_up(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
+        """The same, but for what is known already."""
         by_number = service.resolution in ("DNS", "DNS_ROUND_ROBIN")
         made: tuple[Endpoint, ...] = ()
         for one in self.registry.same_host(service):
@@ -205,8 +229,11 @@ class View:
 
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
         """Where `port` of `service` is served, ready or not: the endpoints of all Services of its host."""
-        found = self._views.served.get((id(service), port.number))
-        return self._views.endpoints(service, port) if found is None else found
+        return self._views.endpoints(service, port)
+
+    def identities(self, service: Service) -> frozenset[str]:
+        """The SPIFFE identities that a server of `service` may have; see `Views.identities`."""
+        return self._views.identities(service)
 
     def destination_rule(self, service: Service, *, inbound: bool = False) -> Rule | None:
         """The DestinationRules for `service`, merged; `inbound` disregards those with a workloadSelector."""
@@ -308,14 +335,13 @@ class _Registry:
         made = [service for entry in entries for service in entry_services(entry)]
         self.services = sorted([*services, *made], key=lambda item: (item.created, item.name, item.namespace))
         self.by_host: dict[str, dict[str, Service]] = {}
-        self._same: dict[tuple[str, str, bool], list[Service]] = {}
+        self._same: dict[tuple[str, str], list[Service]] = {}
         for service in self.services:
             places = self.by_host.setdefault(service.host, {})
             known = places.get(service.namespace)
             if known is None or (service.kubernetes and not known.kubernetes):
                 places[service.namespace] = service
-            key = (service.host, service.namespace, service.kubernetes)
-            self._same.setdefault(key, []).append(service)
+            self._same.setdefault((service.host, service.namespace), []).append(service)
 
     def visible(self, namespace: str) -> tuple[Service, ...]:
         """Those that `namespace` sees: its private ones and those exported to it by name, then the public."""
@@ -328,9 +354,13 @@ class _Registry:
                 named.append(service)
         return (*named, *public)
 
-    def same_host(self, service: Service) -> Sequence[Service]:
-        """The Services of that host, namespace and registry."""
-        return self._same.get((service.host, service.namespace, service.kubernetes), (service,))
+    def of_host(self, service: Service) -> Sequence[Service]:
+        """The Services of that host and namespace, oldest first."""
+        return self._same.get((service.host, service.namespace), (service,))
+
+    def same_host(self, service: Service) -> Iterator[Service]:
+        """The Services of that host, namespace and registry, oldest first."""
+        return (one for one in self.of_host(service) if one.kubernetes == service.kubernetes)
 
 
 def _labels_asked(rules: VirtualServices) -> frozenset[str]:
@@ -359,13 +389,18 @@ def _these(*services: Service) -> tuple[Service, ...]:
     return services
 
 
+def _identities(service: Service, *by_port: Sequence[Endpoint]) -> frozenset[str]:
+    proven = {endpoint.identity for found in by_port for endpoint in found}
+    return frozenset(proven | set(service.accounts)) - {""}
+
+
 def _joined(one: tuple[Endpoint, ...], other: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
     return one + other
 
 
 def _served(views: Views) -> Served:
     ports = [(service, port) for service in views.registry.services for port in service.ports]
-    return views.memo(_table, views.registry, *(views.endpoints(*pair) for pair in ports))
+    return views.memo(_table, views.registry, *(views.looked_up(*pair) for pair in ports))
 
 
 def _table(registry: _Registry, *found: tuple[Endpoint, ...]) -> Served:
