@@ -6,7 +6,7 @@ once, and what the state before had in common with this one is taken over by way
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -27,11 +27,11 @@ from harness.localmesh.xds.model import (
     OutboundMode,
     Proxy,
     Service,
-    ServiceEntry,
     ServicePort,
     Telemetry,
     VirtualService,
 )
+from harness.localmesh.xds.registry import Registry
 from harness.localmesh.xds.rules import Rule, Rules, chosen
 from harness.localmesh.xds.scope import Egress, Scope, gateway_scope, sidecar_for, sidecar_scope
 from harness.localmesh.xds.services import (
@@ -39,7 +39,6 @@ from harness.localmesh.xds.services import (
     augmented,
     by_age,
     endpoints,
-    entry_services,
     inbound_ports,
     target_port,
 )
@@ -61,7 +60,7 @@ class Views:
         self.mesh = mesh
         self.memo = memo or Memo()
         self.memo.turn()
-        self.registry = self.memo(_Registry, mesh.services, mesh.service_entries)
+        self.registry = self.memo(Registry, mesh.services, mesh.service_entries)
         self.population = self.memo(Population, mesh.workloads, mesh.workload_entries)
         self.virtual_services: VirtualServices = self.memo(virtual_services, self.memo, mesh.virtual_services)
         self.rules = self.memo(Rules, self.memo, mesh.destination_rules)
@@ -328,41 +327,6 @@ class View:
 P = TypeVar("P", AuthorizationPolicy, Telemetry)
 
 
-class _Registry:
-    """All Services, oldest first, and where to find them."""
-
-    def __init__(self, services: Sequence[Service], entries: Sequence[ServiceEntry]) -> None:
-        made = [service for entry in entries for service in entry_services(entry)]
-        self.services = sorted([*services, *made], key=lambda item: (item.created, item.name, item.namespace))
-        self.by_host: dict[str, dict[str, Service]] = {}
-        self._same: dict[tuple[str, str], list[Service]] = {}
-        for service in self.services:
-            places = self.by_host.setdefault(service.host, {})
-            known = places.get(service.namespace)
-            if known is None or (service.kubernetes and not known.kubernetes):
-                places[service.namespace] = service
-            self._same.setdefault((service.host, service.namespace), []).append(service)
-
-    def visible(self, namespace: str) -> tuple[Service, ...]:
-        """Those that `namespace` sees: its private ones and those exported to it by name, then the public."""
-        named, public = [], []
-        for service in self.services:
-            to = service.export_to
-            if not to or "*" in to:
-                public.append(service)
-            elif "~" not in to and (namespace in to or ("." in to and service.namespace == namespace)):
-                named.append(service)
-        return (*named, *public)
-
-    def of_host(self, service: Service) -> Sequence[Service]:
-        """The Services of that host and namespace, oldest first."""
-        return self._same.get((service.host, service.namespace), (service,))
-
-    def same_host(self, service: Service) -> Iterator[Service]:
-        """The Services of that host, namespace and registry, oldest first."""
-        return (one for one in self.of_host(service) if one.kubernetes == service.kubernetes)
-
-
 def _labels_asked(rules: VirtualServices) -> frozenset[str]:
     matches: list[Match | L4Match | TlsMatch] = []
     for rule, _ in rules.exported:
@@ -372,14 +336,14 @@ def _labels_asked(rules: VirtualServices) -> frozenset[str]:
     return frozenset(key for match in matches for key in match.source_labels)
 
 
-def _gateway_scope(registry: _Registry, namespace: str) -> Scope:
+def _gateway_scope(registry: Registry, namespace: str) -> Scope:
     return gateway_scope(registry.visible(namespace))
 
 
 def _sidecar_scope(
-    memo: Memo, registry: _Registry, rules: VirtualServices, sidecar: Any, namespace: str
+    memo: Memo, registry: Registry, rules: VirtualServices, sidecar: Any, namespace: str
 ) -> Scope:
-    visible = memo(_Registry.visible, registry, namespace)
+    visible = memo(Registry.visible, registry, namespace)
     made = sidecar_scope(sidecar, namespace, visible, rules, registry.by_host)
     return replace(made, services=memo(_these, *made.services))
 
@@ -403,7 +367,7 @@ def _served(views: Views) -> Served:
     return views.memo(_table, views.registry, *(views.looked_up(*pair) for pair in ports))
 
 
-def _table(registry: _Registry, *found: tuple[Endpoint, ...]) -> Served:
+def _table(registry: Registry, *found: tuple[Endpoint, ...]) -> Served:
     """The same object for the same endpoints."""
     keys = ((id(service), port.number) for service in registry.services for port in service.ports)
     return dict(zip(keys, found, strict=True))
