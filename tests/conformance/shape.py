@@ -17,7 +17,8 @@ What is only said in another form is in `forms`.
   exist wherever a VirtualService names no port. Its route configurations of single ports are compared with those that
   we make for the comparison, and the routes of our explicit proxy with ours of single ports.
 - Outbound TCP: the listener has istiod's name; its address is the one given to the workload for it.
-- virtualOutbound (15001) is where iptables leads to.
+- virtualOutbound (15001) is where iptables leads to. It has a chain that ends what the proxy is asked to pass to itself
+  (`virtualOutbound-blackhole`); our explicit proxy has a route for that, which no table of a single port has.
 """
 
 from __future__ import annotations
@@ -140,14 +141,24 @@ def spare(declared: Iterable[int], headless: Iterable[str]) -> set[str]:
     return inbound | {f"listeners/{place}" for place in headless}
 
 
-def routes_of_ports(ours: Shape) -> tuple[Shape, Shape]:
-    """The routes of our explicit proxy, and the same put together from our route configurations of single ports."""
+def routes_of_ports(ours: Shape, pod: str) -> tuple[Shape, Shape]:
+    """The routes of our explicit proxy at the address `pod`, and the same put together from those of single ports.
+
+    The explicit proxy's refusal to call itself is set aside.
+    """
     proxy = ours.get(_PROXY_ROUTES, {"virtual_hosts": []})
     tables = {name: item for name, item in ours.items() if _is_port_route(name)}
     hosts = {host["name"]: host for table in tables.values() for host in table["virtual_hosts"]}
-    there = {host["name"]: _portless(host) for host in proxy["virtual_hosts"]}
+    there = {host["name"]: _portless(_open(host, f"{pod}:{PROXY_PORT}")) for host in proxy["virtual_hosts"]}
     expected = {name: _portless(host) for name, host in hosts.items()}
     return {_PROXY_ROUTES: there}, {_PROXY_ROUTES: expected}
+
+
+def _open(host: Resource, own: str) -> Resource:
+    """A virtual host without the route that refuses what is asked of `own`, the address of the proxy itself."""
+    match = {"prefix": "/", "headers": [{"name": ":authority", "string_match": {"exact": own}}]}
+    refusal = {"name": "block_all", "match": match, "direct_response": {"status": 502}}
+    return {**host, "routes": [route for route in host["routes"] if route != refusal]}
 
 
 def _portless(host: Resource) -> Resource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.conformance.forms import acceptable, arriving
-from tests.conformance.shape import comparable, shape_of_ours, shape_of_theirs, spare
+from tests.conformance.shape import comparable, routes_of_ports, shape_of_ours, shape_of_theirs, spare
 
 HCM = "envoy.filters.network.http_connection_manager"
 
@@ -111,3 +111,28 @@ def test_chains_for_other_destinations_are_left_out() -> None:
     assert kept == [{"filters": ["narrow"]}, {"filters": ["wide"]}, {"filters": ["rest"]}]
     nowhere = {**listener, "default_filter_chain": {"filters": ["BlackHoleCluster"]}}
     assert arriving(nowhere, "10.3.0.0")["filter_chains"] == [{"filters": ["wide"]}]
+
+
+def test_only_the_refusal_to_call_itself_is_more_than_the_routes_of_single_ports() -> None:
+    """A refusal of another authority is a difference, and so is one that does something else."""
+
+    def refusal(authority: str, status: int = 502) -> dict[str, Any]:
+        match = {"prefix": "/", "headers": [{"name": ":authority", "string_match": {"exact": authority}}]}
+        return {"name": "block_all", "match": match, "direct_response": {"status": status}}
+
+    def found(*routes: dict[str, Any]) -> bool:
+        rest = {
+            "name": "allow_any",
+            "domains": ["*"],
+            "routes": [{"route": {"cluster": "PassthroughCluster"}}],
+        }
+        shape = {
+            "routes/http_proxy": {"virtual_hosts": [{**rest, "routes": [*routes, *rest["routes"]]}]},
+            "routes/80": {"virtual_hosts": [rest]},
+        }
+        mine, other = routes_of_ports(shape, "10.1.0.2")
+        return mine != other
+
+    assert not found(refusal("10.1.0.2:15001"))
+    assert found(refusal("10.1.0.3:15001"))
+    assert found(refusal("10.1.0.2:15001", 503))

@@ -89,7 +89,7 @@ def _of_proxy(
     its = shape_of_theirs(theirs.proxies[asked.key], places, gateway=asked.gateway)
     one, other = comparable(shape, its, spare(declared, [item.place for item in tcp if item.headless]))
     if not asked.gateway:
-        proxy, ports = routes_of_ports(shape)
+        proxy, ports = routes_of_ports(shape, pod["status"]["podIP"])
         one, other = {**one, **proxy}, {**other, **ports}
     return len(one.keys() | other.keys()), list(_prefixed(asked, one, other))
 

@@ -87,7 +87,7 @@ def _static(pieces: Iterable[Piece]) -> Resource:
         xds_socket=Path("xds"),
         stats_token="none",
     )
-    del made["dynamic_resources"]
+    stream = made.pop("dynamic_resources")["ads_config"]
     static = made["static_resources"]
     for number, piece in enumerate(pieces):
         if piece.kind == "cluster":
@@ -100,7 +100,16 @@ def _static(pieces: Iterable[Piece]) -> Resource:
             static["listeners"].append(
                 {**own, "name": f"{own['name']}#{number}", "address": {"socket_address": place}}
             )
-    return made
+    return _asking_alone(made, stream)
+
+
+def _asking_alone(value: Any, stream: Resource) -> Any:
+    """`value` with a stream of its own for whatever shares one: static clusters come before the shared one."""
+    if isinstance(value, dict):
+        if value.get("ads") == {}:
+            value = {"api_config_source": stream, "resource_api_version": "V3"}
+        return {name: _asking_alone(item, stream) for name, item in value.items()}
+    return [_asking_alone(item, stream) for item in value] if isinstance(value, list) else value
 
 
 def _cluster(piece: Piece, number: int) -> Resource:

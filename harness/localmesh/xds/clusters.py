@@ -53,7 +53,7 @@ _NONE: tuple[Endpoint, ...] = ()
 
 def clusters(view: View) -> dict[str, Resource]:
     """All clusters of the proxy by name, in istiod's order: outbound ones, those for the unknown, inbound ones."""
-    made = dict(view.shared(_outbound))
+    made = dict(view.shared(_outbound, view.rules, view.served, view.namespace_mtls_modes, view.config))
     made[names.BLACK_HOLE] = view.memo(_black_hole, view.config.connect_timeout)
     if not view.proxy.gateway:
         made[names.PASSTHROUGH] = view.memo(_passthrough, view.config.connect_timeout)
@@ -69,7 +69,7 @@ def _outbound(view: View) -> dict[str, Resource]:
     for service in view.services:
         rule = view.destination_rule(service)
         by_port = [view.endpoints(service, port) for port in service.ports]
-        identities = view.memo(_identities, service, *by_port)
+        identities = view.identities(service)
         mode = _mtls_mode(view, service)
         wanted = _wants_endpoints(service, rule)
         for port, found in zip(service.ports, by_port, strict=True):
@@ -82,12 +82,6 @@ def _outbound(view: View) -> dict[str, Resource]:
             ):
                 made.setdefault(cluster["name"], cluster)
     return made
-
-
-def _identities(service: Service, *by_port: Sequence[Endpoint]) -> frozenset[str]:
-    """Whatever the endpoints of any port may prove to be, and what the ServiceEntry says."""
-    proven = {endpoint.identity for found in by_port for endpoint in found}
-    return frozenset(proven | set(service.accounts)) - {""}
 
 
 def _mtls_mode(view: View, service: Service) -> str:

@@ -27,7 +27,7 @@ _TLS = {"envoy.transport_socket_match": {"tlsMode": "istio"}}
 
 def endpoints(view: View) -> dict[str, Resource]:
     """The load assignment of each outbound EDS cluster, by the cluster's name."""
-    return view.shared(_outbound)
+    return view.shared(_outbound, view.rules, view.served, view.config)
 
 
 def _outbound(view: View) -> dict[str, Resource]:

@@ -8,9 +8,10 @@ ones (`is`, not `==`: comparing would cost as much as working it out).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class Memo:
@@ -39,6 +40,10 @@ class Memo:
         value: T = known[1]
         return value
 
+    def through(self, make: Callable[[V], T], given: V, *arguments: Any) -> T:
+        """`make(given)`, or what it was for the same arguments: everything of `given` that `make` looks at."""
+        return self(_Through(make, given), *arguments)
+
     def turn(self) -> None:
         """Begins a generation: what was not asked for since the last turn is forgotten."""
         self._before, self._now = self._now, {}
@@ -59,6 +64,23 @@ class Memo:
             if inner not in self._now and inner in self._before:
                 self._carried(inner)
         return known
+
+
+class _Through(Generic[V, T]):
+    """A function of the arguments, for which it looks at something else; the same for the same function."""
+
+    def __init__(self, make: Callable[[V], T], given: V) -> None:
+        self._make = make
+        self._given = given
+
+    def __call__(self, *_: Any) -> T:
+        return self._make(self._given)
+
+    def __hash__(self) -> int:
+        return hash(self._make)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Through) and other._make == self._make
 
 
 _Known = tuple[tuple[Any, ...], Any, list[Any]]

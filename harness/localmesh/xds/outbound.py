@@ -31,7 +31,7 @@ _FORWARD = "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig"
 
 def outbound_listeners(view: View) -> dict[str, Resource]:
     """The HTTP proxy of the workload's program, and where it reaches TCP Services, by name."""
-    made = [_http_proxy(view)]
+    made = [view.own(_http_proxy)]
     # A Service that it knows only as the destination of a route has no listener of its own, in istiod too.
     called = {egress.port: {service.host for service in egress.services} for egress in view.egress}
     for service in view.services:

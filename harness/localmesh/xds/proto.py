@@ -31,19 +31,5 @@ def address(ip: str, port: int) -> Resource:
 
 
 def xds() -> Resource:
-    """A configuration that Envoy gets from the mesh's xDS server.
-
-    Envoy's REST xDS is polled; the server keeps a request until there is news (see `server`), so the shortest pause
-    between two requests costs nothing, and none must end a request that waits.
-    """
-    return {
-        "api_config_source": {
-            "api_type": "REST",
-            "transport_api_version": "V3",
-            "cluster_names": [XDS_CLUSTER],
-            "refresh_delay": "0.001s",
-            "request_timeout": "86400s",
-        },
-        "initial_fetch_timeout": "0s",
-        "resource_api_version": "V3",
-    }
+    """A configuration that Envoy gets from the mesh's xDS server, by the one stream that all kinds share."""
+    return {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from harness.localmesh.kinds import istio
-from harness.localmesh.xds.hosts import fqdn, most_specific
+from harness.localmesh.xds.hosts import fqdn, is_wildcard, most_specific
 from harness.localmesh.xds.memo import Memo
 from harness.localmesh.xds.model import ROOT_NAMESPACE, DestinationRule, Service
 
@@ -48,9 +48,12 @@ class _Place:
     """The merged rules of one place to look at, by host."""
 
     by_host: dict[str, list[Rule]] = field(default_factory=dict)
+    wildcards: dict[str, list[Rule]] = field(default_factory=dict)
 
     def add(self, memo: Memo, rule: Rule) -> None:
         known = self.by_host.setdefault(rule.spec.host, [])
+        if is_wildcard(rule.spec.host):
+            self.wildcards[rule.spec.host] = known
         apart = True
         for index, existing in enumerate(known):
             apart = True
@@ -72,7 +75,7 @@ class _Place:
             known.append(rule)
 
     def find(self, host: str) -> list[Rule]:
-        return most_specific(host, self.by_host) or []
+        return self.by_host.get(host) or most_specific(host, self.wildcards) or []
 
 
 def _resolved(item: DestinationRule) -> Rule:

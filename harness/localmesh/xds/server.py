@@ -1,28 +1,42 @@
-"""Serves every Envoy its configuration over a unix socket, by Envoy's REST xDS with requests that wait for news.
+"""Serves every Envoy its configuration over a unix socket, by the aggregated discovery service, as istiod does.
 
-Not by files, though Envoy reads those too: it takes an inotify instance for every subscription, a few dozen for each
-sidecar, and Linux gives a user 128 by default. The socket's folder is its owner's only, so no token is needed.
+The socket's folder is its owner's only, so no token is needed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
+import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
-import msgspec
+import grpc
 
-from harness.localmesh.standins.http import Request, Response
-from harness.localmesh.standins.server import serve
+from harness.localmesh.xds import encoding
 from harness.localmesh.xds.model import Snapshot
-from harness.localmesh.xds.subscriptions import CLUSTERS, Answer, DiscoveryRequest, Subscriptions
+from harness.localmesh.xds.subscriptions import KINDS, Asked, Configuration, Offer, Stream
 
-_PREFIX = "/v3/discovery:"
+_LOG = logging.getLogger(__name__)
+_SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+_METHOD = "StreamAggregatedResources"
 _SOON = 0.01
+_TYPE_URLS = dict(
+    zip(
+        KINDS,
+        (
+            "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+            "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            "type.googleapis.com/envoy.config.listener.v3.Listener",
+            "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        ),
+        strict=True,
+    )
+)
+_OF_URL = {url: kind for kind, url in _TYPE_URLS.items()}
 
 
 class ConfigurationServer:
@@ -35,25 +49,23 @@ class ConfigurationServer:
         """
         self._path = path
         self._on_refusal = on_refusal
-        self._subscriptions = Subscriptions()
-        self._stop = asyncio.Event()
-        self._news: dict[str, asyncio.Event] = {}
+        self._configurations: dict[str, Configuration] = {}
+        self._encoder = encoding.Encoder()
+        self._streams: dict[str, _Connected] = {}
         self._refusals: set[tuple[str, str]] = set()
         self._thread = threading.Thread(target=self._run, name="xds", daemon=True)
+        self._listening = threading.Event()
 
     def start(self) -> None:
-        """Begins to listen."""
+        """Listens when it returns."""
         self._loop = asyncio.new_event_loop()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(self._path))
-        self._listener.listen(1024)
-        self._listener.setblocking(False)
         self._thread.start()
+        self._listening.wait()
 
     def stop(self) -> None:
         """Ends every connection. Twice is harmless."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._end)
+            self._loop.call_soon_threadsafe(self._stopped.set)
             self._thread.join()
 
     def publish(self, snapshots: Mapping[str, Snapshot], gone: Collection[str] = ()) -> None:
@@ -64,7 +76,7 @@ class ConfigurationServer:
         """The node ids of the Envoys that have not confirmed all they are to have."""
 
         async def ask() -> tuple[str, ...]:
-            return self._subscriptions.behind()
+            return tuple(node for node in self._configurations if not self._confirmed(node))
 
         return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(timeout=10.0)
 
@@ -75,54 +87,108 @@ class ConfigurationServer:
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(serve(self._answer, [self._listener], self._stop, abandon=True))
+            runner.run(self._serve())
 
-    def _end(self) -> None:
-        self._stop.set()
-        for node in tuple(self._news):
-            self._tell(node)
+    async def _serve(self) -> None:
+        self._stopped = asyncio.Event()
+        server = grpc.aio.server()
+        method: Any = grpc.stream_stream_rpc_method_handler(
+            self._stream,
+            request_deserializer=encoding.message("envoy.service.discovery.v3.DiscoveryRequest").FromString,
+            response_serializer=lambda response: response.SerializeToString(),
+        )
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: method}),))
+        server.add_insecure_port(f"unix:{self._path}")
+        await server.start()
+        self._listening.set()
+        await self._stopped.wait()
+        await server.stop(None)
 
     def _set(self, snapshots: Mapping[str, Snapshot], gone: Collection[str]) -> None:
         for node in gone:
-            self._subscriptions.remove(node)
-            self._tell(node)
-        for node in self._subscriptions.publish(snapshots, time.monotonic()):
-            self._tell(node)
+            self._configurations.pop(node, None)
+        now = time.monotonic()
+        for node, snapshot in snapshots.items():
+            known = self._configurations.get(node, Configuration())
+            try:
+                news = known.set(snapshot, now, self._encoder)
+            except ValueError:
+                _LOG.exception("what %s is to have cannot be encoded; it keeps what it has", node)
+                self._refused(node, "resources")
+                continue
+            self._configurations[node] = known
+            if news and node in self._streams:
+                self._streams[node].news.set()
 
-    def _tell(self, node: str) -> None:
-        """Lets the requests of that Envoy look whether there is an answer now."""
-        news = self._news.pop(node, None)
-        if news is not None:
-            news.set()
+    def _confirmed(self, node: str) -> bool:
+        connected = self._streams.get(node)
+        return connected is not None and connected.stream.confirmed(self._configurations[node])
 
-    async def _answer(self, request: Request) -> Response:
-        if request.method != "POST" or not request.path.startswith(_PREFIX):
-            return Response.text("this is the mesh's xDS\n", 404)
-        kind = request.path.removeprefix(_PREFIX)
+    async def _stream(self, requests: AsyncIterator[Any], _: Any) -> AsyncIterator[Any]:
+        """One Envoy's stream: what it asks is noted as it comes, what there is for it is sent as it is there."""
+        first = await anext(requests)
+        connected = _Connected(first.node.id)
+        self._streams[connected.node] = connected
+        self._arrived(connected, first)
+        reading = asyncio.ensure_future(self._read(connected, requests))
         try:
-            wanted = msgspec.json.decode(request.body, type=DiscoveryRequest)
-        except msgspec.DecodeError as error:
-            return Response.text(f"{error}\n", 400)
-        answer = await self._wait(kind, wanted)
-        if answer is None:
-            return Response.text("the mesh goes down\n", 503)
-        return Response(200, answer.body, {"content-type": "application/json"})
+            while not reading.done():
+                configuration = self._configurations.get(connected.node)
+                connected.news.clear()
+                patience = None
+                if configuration is not None:
+                    for offer in connected.stream.offers(configuration, time.monotonic()):
+                        yield _response(offer)
+                    patience = connected.stream.patience(configuration, time.monotonic())
+                await connected.wait(patience)
+        finally:
+            reading.cancel()
+            if self._streams.get(connected.node) is connected:
+                del self._streams[connected.node]
 
-    async def _wait(self, kind: str, request: DiscoveryRequest) -> Answer | None:
-        if self._subscriptions.arrived(kind, request, time.monotonic()):
-            self._refusals.add((request.node.id, kind))
-            self._on_refusal()
-        if kind == CLUSTERS:
-            # What it has confirmed may be what its routes and listeners were waiting for.
-            self._tell(request.node.id)
-        while not self._stop.is_set():
-            now = time.monotonic()
-            answer = self._subscriptions.answer(kind, request, now)
-            if answer is not None:
-                return answer
-            patience = self._subscriptions.patience(kind, request, now)
-            news = self._news.setdefault(request.node.id, asyncio.Event())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if patience is None else patience + _SOON):
-                    await news.wait()
-        return None
+    async def _read(self, connected: _Connected, requests: AsyncIterator[Any]) -> None:
+        try:
+            async for request in requests:
+                self._arrived(connected, request)
+        finally:
+            connected.news.set()
+
+    def _arrived(self, connected: _Connected, request: Any) -> None:
+        kind = _OF_URL.get(request.type_url)
+        if kind is None:
+            return  # Envoy asks for nothing else by this configuration
+        refusal = request.error_detail.message if request.HasField("error_detail") else None
+        asked = Asked(kind, tuple(request.resource_names), request.response_nonce, refusal)
+        if connected.stream.arrived(asked, time.monotonic()):
+            self._refused(connected.node, kind)
+        connected.news.set()
+
+    def _refused(self, node: str, kind: str) -> None:
+        self._refusals.add((node, kind))
+        self._on_refusal()
+
+
+class _Connected:
+    """A stream that is open, and whether there is anything new for it."""
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+        self.stream = Stream()
+        self.news = asyncio.Event()
+
+    async def wait(self, patience: float | None) -> None:
+        """Until there are news, at most `patience` seconds."""
+        try:
+            async with asyncio.timeout(None if patience is None else patience + _SOON):
+                await self.news.wait()
+        except TimeoutError:
+            return
+
+
+def _response(offer: Offer) -> Any:
+    return encoding.message("envoy.service.discovery.v3.DiscoveryResponse")(
+        version_info=offer.version,
+        type_url=_TYPE_URLS[offer.kind],
+        nonce=offer.nonce,
+        resources=[item.message for item in offer.resources.values()],
+    )

@@ -24,7 +24,7 @@ def translated(view: View) -> Snapshot:
     if view.proxy.gateway:
         listeners, routes = gateway_listeners(view), gateway_routes(view)
     else:
-        listeners = {**inbound_listeners(view), **outbound_listeners(view)}
+        listeners = {**view.own(inbound_listeners), **outbound_listeners(view)}
         routes = outbound_routes(view)
     return Snapshot(
         clusters=clusters(view),

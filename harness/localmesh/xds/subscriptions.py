@@ -1,225 +1,218 @@
-"""What Envoys have asked for and what they have: when to answer a discovery request, and with what. Pure but for time.
+"""What Envoys have asked for and what they have: what to send each, and when. Pure but for time.
 
-Envoy's REST xDS is polled: it asks again as soon as it has an answer. A request that names the version which is
-current is therefore kept until there is another one, and the answer then arrives as fast as a push would.
+Envoy's aggregated discovery service (ADS), state of the world, as istiod speaks it: one stream for each Envoy; every
+kind of resource has a subscription in it, and every response is confirmed or refused by a request that names it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import msgspec
-
+from harness.localmesh.xds.encoding import Encoded, Encoder
 from harness.localmesh.xds.model import Resource, Snapshot
 
-CLUSTERS = "clusters"
-SECRETS = "secrets"
-_AFTER_CLUSTERS = ("listeners", "routes")
-_WHOLE = (CLUSTERS, "listeners")
-_OFFERS = 5
+CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS = "clusters", "endpoints", "listeners", "routes", "secrets"
+KINDS = (CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS)
+"""In the order in which they are sent: nothing names what is not there yet."""
+
+_AFTER_CLUSTERS = (LISTENERS, ROUTES)
+_WHOLE = (CLUSTERS, LISTENERS)
+_NAMES = {CLUSTERS: (ENDPOINTS, SECRETS), LISTENERS: (ROUTES, SECRETS)}
 _OFFER_AGAIN = 1.0
 _PATIENCE = 1.0
 
 
-class DiscoveryRequest(msgspec.Struct, frozen=True):
-    """The part of a DiscoveryRequest that matters: who asks, for what, and what it has."""
+@dataclass(frozen=True)
+class Asked:
+    """The part of a DiscoveryRequest that matters: of what kind, which names, the response it answers, and why not."""
 
-    class Node(msgspec.Struct, frozen=True):
-        """The Envoy that asks."""
-
-        id: str = ""
-
-    type_url: str = ""
-    version_info: str = ""
-    resource_names: tuple[str, ...] = ()
-    node: Node = msgspec.field(default_factory=Node)
+    kind: str
+    names: tuple[str, ...] = ()
+    nonce: str = ""
+    refusal: str | None = None
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The body of a DiscoveryResponse."""
+class Offer:
+    """A response to be sent: resources of `kind`, by name."""
 
+    kind: str
     version: str
-    body: bytes
+    nonce: str
+    resources: Mapping[str, Encoded]
 
 
 @dataclass
 class _Subscription:
-    """One subscription of one Envoy: the version it has confirmed; the one it was sent last, how often, and when."""
+    """One kind in one stream: the names asked for, and the versions sent last and confirmed, by name."""
 
-    confirmed: str = ""
-    sent: str = ""
-    times: int = 0
-    sent_at: float = 0.0
+    names: tuple[str, ...] = ()
+    sent: dict[str, str] = field(default_factory=dict)
+    confirmed: dict[str, str] | None = None
+    nonce: str = ""
+    waits: bool = False
+    refused_at: float | None = None
 
-    def may_send(self, version: str, now: float) -> bool:
-        """Whether to offer `version`, once more or for the first time."""
-        return version != self.sent or self.times < _OFFERS or now >= self.sent_at + _OFFER_AGAIN
+    def offered(self, versions: dict[str, str], nonce: str) -> None:
+        """Notes that these were sent, and waits for what the Envoy says to it."""
+        self.sent, self.nonce, self.waits, self.refused_at = versions, nonce, True, None
 
-    def send(self, version: str, now: float) -> None:
-        """Notes that `version` has been offered."""
-        self.times = self.times + 1 if version == self.sent else 1
-        self.sent, self.sent_at = version, now
-
-
-@dataclass
-class _Node:
-    snapshot: Mapping[str, Mapping[str, Resource]] = field(default_factory=dict)
-    content: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
-    versions: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict)
-    subscriptions: dict[tuple[str, tuple[str, ...]], _Subscription] = field(default_factory=dict)
-    changed_at: float = 0.0
+    def forget(self, names: Iterable[str]) -> None:
+        """Makes these be sent again."""
+        for name in names:
+            self.sent.pop(name, None)
 
 
-class Subscriptions:
-    """Every Envoy's configuration and how far each has it."""
+class Stream:
+    """What one Envoy has asked for in one stream, and has been sent. It begins with nothing."""
 
     def __init__(self) -> None:
-        self._nodes: dict[str, _Node] = {}
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._nonces = 0
 
-    def publish(self, snapshots: Mapping[str, Snapshot], now: float) -> set[str]:
-        """Makes these snapshots what those Envoys are to have; gives the node ids for which that is anything new.
+    def arrived(self, asked: Asked, now: float) -> bool:
+        """Notes a request; says whether it refuses what was sent last.
 
-        A resource that is the very object of the snapshot before, or of another Envoy, is not encoded again.
+        A request that does not answer the last response only says which names are wanted now.
         """
-        shared: dict[int, bytes] = {}
-        return {node for node, snapshot in snapshots.items() if self._set(node, snapshot, now, shared)}
-
-    def _set(self, node: str, snapshot: Snapshot, now: float, shared: dict[int, bytes]) -> bool:
-        found = self._nodes.setdefault(node, _Node())
-        sections = _sections(snapshot)
-        changed = [kind for kind, resources in sections.items() if found.snapshot.get(kind) != resources]
-        if not changed:
+        subscription = self._subscriptions.setdefault(asked.kind, _Subscription())
+        if asked.kind not in _WHOLE:
+            subscription.forget(set(subscription.names).difference(asked.names))
+        subscription.names = asked.names
+        if asked.nonce != subscription.nonce or not subscription.waits:
             return False
-        for kind in changed:
-            before, content = found.snapshot.get(kind, {}), found.content.get(kind, {})
-            found.content[kind] = {
-                name: content[name] if before.get(name) is item else _encoded(item, shared)
-                for name, item in sections[kind].items()
-            }
-        found.snapshot = sections
-        found.versions.clear()
-        found.changed_at = now
+        subscription.waits = False
+        if asked.refusal is None:
+            subscription.confirmed = dict(subscription.sent)
+            return False
+        subscription.refused_at = now
         return True
 
-    def remove(self, node: str) -> None:
-        """Forgets an Envoy."""
-        self._nodes.pop(node, None)
-
-    def arrived(self, kind: str, request: DiscoveryRequest, now: float) -> bool:
-        """Notes what a new request confirms; says whether it seems to refuse what it was sent before."""
-        node = self._nodes.get(request.node.id)
-        if node is None:
-            return False
-        key = (kind, () if kind in _WHOLE else request.resource_names)
-        subscription = node.subscriptions.setdefault(key, _Subscription())
-        subscription.confirmed = request.version_info
-        if not request.version_info:
-            # An Envoy that starts again, or makes a cluster anew, begins without a version; not over and over, nor
-            # right after it was sent one. A secret that it cannot use it refuses once only, and calls the same one a
-            # success when it is offered again.
-            often = kind == SECRETS or subscription.times >= _OFFERS
-            return often and now < subscription.sent_at + _OFFER_AGAIN
-        return subscription.sent not in ("", request.version_info)
-
-    def answer(self, kind: str, request: DiscoveryRequest, now: float) -> Answer | None:
-        """The answer to `request` for resources of `kind` ("clusters", "routes", ...); None: not yet.
+    def offers(self, configuration: Configuration, now: float) -> Iterator[Offer]:
+        """What to send now.
 
         Routes and listeners wait until the Envoy has confirmed its clusters (for at most a second, should it have
-        refused them), so that no route names a cluster it does not know. A version that it keeps refusing is offered
-        once a second only; not at once, because an Envoy that makes a cluster anew asks anew for its endpoints.
+        refused them), so that no route names a cluster it does not know. What it has refused it is offered again once
+        a second only. Of clusters and listeners all are sent, as the protocol asks; of the others what is new, and
+        what a changed cluster or listener names, because Envoy makes it anew and waits for those.
         """
-        node = self._nodes.get(request.node.id)
-        if node is None:
-            return None
-        key = (kind, () if kind in _WHOLE else request.resource_names)
-        subscription = node.subscriptions.setdefault(key, _Subscription())
-        version = _version(node, *key)
-        if not version and kind not in _WHOLE:
-            return None
-        if version == request.version_info or self._waits(node, kind, now):
-            return None
-        if not subscription.may_send(version, now):
-            return None
-        subscription.send(version, now)
-        return Answer(version, _body(version, request.type_url, _chosen(node, *key)))
+        for kind, subscription in self._ordered():
+            if subscription.waits or self._held(kind, configuration, now):
+                continue
+            versions = _versions(kind, subscription, configuration)
+            again = subscription.refused_at is not None and now >= subscription.refused_at + _OFFER_AGAIN
+            changed = _changed(kind, versions, subscription)
+            if not (changed or again or (kind in _WHOLE and not subscription.nonce)):
+                continue
+            whole = kind in _WHOLE or subscription.refused_at is not None
+            self._remake(kind, changed)
+            self._nonces += 1
+            subscription.offered(versions, f"{self._nonces}")
+            resources = configuration.of(kind)
+            sent = {name: resources[name] for name in (versions if whole else changed)}
+            yield Offer(kind, _digest(versions), subscription.nonce, sent)
 
-    def patience(self, kind: str, request: DiscoveryRequest, now: float) -> float | None:
-        """Seconds after which to ask `answer` again even without news; None: not before there are some."""
-        node = self._nodes.get(request.node.id)
-        if node is None:
-            return None
-        key = (kind, () if kind in _WHOLE else request.resource_names)
-        version = _version(node, *key)
-        if version == request.version_info or (not version and kind not in _WHOLE):
-            return None
-        if self._waits(node, kind, now):
-            return node.changed_at + _PATIENCE - now
-        subscription = node.subscriptions.get(key)
-        return max(0.0, subscription.sent_at + _OFFER_AGAIN - now) if subscription else 0.0
+    def patience(self, configuration: Configuration, now: float) -> float | None:
+        """Seconds after which to ask for `offers` again even without news; None: not before there are some."""
+        due = [
+            subscription.refused_at + _OFFER_AGAIN
+            for subscription in self._subscriptions.values()
+            if subscription.refused_at is not None
+        ]
+        if any(self._held(kind, configuration, now) for kind in self._subscriptions):
+            due.append(configuration.changed_at + _PATIENCE)
+        return max(0.0, min(due) - now) if due else None
 
-    def behind(self) -> tuple[str, ...]:
-        """The Envoys that have not confirmed all they are to have, those that have not asked yet among them."""
-        return tuple(
-            name
-            for name, node in self._nodes.items()
-            if not node.subscriptions
-            or any(
-                subscription.confirmed != version
-                for key, subscription in node.subscriptions.items()
-                if (version := _version(node, *key)) or key[0] in _WHOLE
-            )
+    def confirmed(self, configuration: Configuration) -> bool:
+        """Whether the Envoy has confirmed all it is to have."""
+        return CLUSTERS in self._subscriptions and not any(
+            _unconfirmed(kind, subscription, configuration)
+            for kind, subscription in self._subscriptions.items()
         )
 
-    def _waits(self, node: _Node, kind: str, now: float) -> bool:
-        if kind not in _AFTER_CLUSTERS or now > node.changed_at + _PATIENCE:
+    def _ordered(self) -> Iterator[tuple[str, _Subscription]]:
+        return ((kind, self._subscriptions[kind]) for kind in KINDS if kind in self._subscriptions)
+
+    def _held(self, kind: str, configuration: Configuration, now: float) -> bool:
+        if kind not in _AFTER_CLUSTERS or now > configuration.changed_at + _PATIENCE:
             return False
-        clusters = node.subscriptions.get((CLUSTERS, ()))
-        return clusters is None or clusters.confirmed != _version(node, CLUSTERS, ())
+        clusters = self._subscriptions.get(CLUSTERS)
+        return clusters is None or _unconfirmed(CLUSTERS, clusters, configuration)
+
+    def _remake(self, kind: str, changed: Collection[str]) -> None:
+        """What resources of `kind` name is sent again when those change."""
+        for other in _NAMES.get(kind, ()):
+            if found := self._subscriptions.get(other):
+                found.forget(changed if other == ENDPOINTS else found.names)
+
+
+class Configuration:
+    """What one Envoy is to have: its snapshot, as it is sent."""
+
+    def __init__(self) -> None:
+        self.changed_at = 0.0
+        """When it changed last."""
+        self._snapshot: Mapping[str, Mapping[str, Resource]] = {}
+        self._encoded: dict[str, dict[str, Encoded]] = {}
+
+    def of(self, kind: str) -> Mapping[str, Encoded]:
+        """Its resources of `kind` by name."""
+        return self._encoded.get(kind, {})
+
+    def set(self, snapshot: Snapshot, now: float, encoder: Encoder) -> bool:
+        """Makes `snapshot` what the Envoy is to have; says whether that is anything new.
+
+        Raises ValueError, and leaves everything as it was, if it has something that cannot be encoded.
+        """
+        sections = _sections(snapshot)
+        changed = {}
+        for kind, resources in sections.items():
+            before, known = self._snapshot.get(kind), self._encoded.get(kind, {})
+            if before != resources:
+                changed[kind] = {
+                    name: known[name] if before and before.get(name) is item else encoder.encoded(item)
+                    for name, item in resources.items()
+                }
+        if changed:
+            self._encoded |= changed
+            self._snapshot, self.changed_at = sections, now
+        return bool(changed)
 
 
 def _sections(snapshot: Snapshot) -> dict[str, Mapping[str, Resource]]:
     return {
         CLUSTERS: snapshot.clusters,
-        "endpoints": snapshot.endpoints,
-        "listeners": snapshot.listeners,
-        "routes": snapshot.routes,
+        ENDPOINTS: snapshot.endpoints,
+        LISTENERS: snapshot.listeners,
+        ROUTES: snapshot.routes,
         SECRETS: snapshot.secrets,
     }
 
 
-def _encoded(resource: Resource, shared: dict[int, bytes]) -> bytes:
-    """`resource` as JSON; `shared` knows those encoded for others, by identity, while their snapshots live."""
-    known = shared.get(id(resource))
-    if known is None:
-        known = shared[id(resource)] = msgspec.json.encode(resource)
-    return known
+def _versions(kind: str, subscription: _Subscription, configuration: Configuration) -> dict[str, str]:
+    """The versions of what is there of what the subscription asks for, by name."""
+    resources = configuration.of(kind)
+    names = resources if kind in _WHOLE else (name for name in subscription.names if name in resources)
+    return {name: resources[name].version for name in names}
 
 
-def _chosen(node: _Node, kind: str, names: tuple[str, ...]) -> list[bytes]:
-    resources = node.content.get(kind, {})
-    if kind in _WHOLE:
-        return list(resources.values())
-    return [resources[name] for name in names if name in resources]
+def _changed(kind: str, versions: Mapping[str, str], subscription: _Subscription) -> set[str]:
+    """The names of what is new; that endpoints and the like are gone Envoy learns from what named them."""
+    sent = subscription.sent
+    changed = {name for name, version in versions.items() if sent.get(name) != version}
+    return changed | (sent.keys() - versions.keys()) if kind in _WHOLE else changed
 
 
-def _version(node: _Node, kind: str, names: tuple[str, ...]) -> str:
-    """The version of what a subscription is to have, a hash of its content; "" when that is nothing named."""
-    key = (kind, names)
-    if key not in node.versions:
-        resources = _chosen(node, kind, names)
-        content = b"\n".join(resources)
-        node.versions[key] = hashlib.sha256(content).hexdigest()[:12] if resources or kind in _WHOLE else ""
-    return node.versions[key]
+def _unconfirmed(kind: str, subscription: _Subscription, configuration: Configuration) -> bool:
+    versions, confirmed = _versions(kind, subscription, configuration), subscription.confirmed
+    if kind in _WHOLE or confirmed is None:
+        return confirmed != versions and (kind in _WHOLE or bool(versions))
+    return any(confirmed.get(name) != version for name, version in versions.items())
 
 
-def _body(version: str, type_url: str, resources: list[bytes]) -> bytes:
-    return msgspec.json.encode(
-        {
-            "version_info": version,
-            "type_url": type_url,
-            "resources": [msgspec.Raw(item) for item in resources],
-        }
-    )
+def _digest(versions: Mapping[str, str]) -> str:
+    """The version of resources with these: the same for the same content, so that it can be compared."""
+    text = "\n".join(f"{name} {version}" for name, version in versions.items())
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

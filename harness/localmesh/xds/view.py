@@ -7,6 +7,7 @@ once, and what the state before had in common with this one is taken over by way
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -26,11 +27,11 @@ from harness.localmesh.xds.model import (
     OutboundMode,
     Proxy,
     Service,
-    ServiceEntry,
     ServicePort,
     Telemetry,
     VirtualService,
 )
+from harness.localmesh.xds.registry import Registry
 from harness.localmesh.xds.rules import Rule, Rules, chosen
 from harness.localmesh.xds.scope import Egress, Scope, gateway_scope, sidecar_for, sidecar_scope
 from harness.localmesh.xds.services import (
@@ -38,13 +39,17 @@ from harness.localmesh.xds.services import (
     augmented,
     by_age,
     endpoints,
-    entry_services,
     inbound_ports,
     target_port,
 )
 from harness.localmesh.xds.virtualservices import VirtualServices, virtual_services
 
 T = TypeVar("T")
+
+Served = Mapping[tuple[int, int], tuple[Endpoint, ...]]
+"""The endpoints of Services, by the identity of the Service and the number of its port."""
+
+_CHANGING = frozenset({"workloads", "workload_entries", "virtual_services"})
 
 
 class Views:
@@ -55,14 +60,23 @@ class Views:
         self.mesh = mesh
         self.memo = memo or Memo()
         self.memo.turn()
-        self.registry = self.memo(_Registry, mesh.services, mesh.service_entries)
+        self.registry = self.memo(Registry, mesh.services, mesh.service_entries)
         self.population = self.memo(Population, mesh.workloads, mesh.workload_entries)
         self.virtual_services: VirtualServices = self.memo(virtual_services, self.memo, mesh.virtual_services)
         self.rules = self.memo(Rules, self.memo, mesh.destination_rules)
-        self.shared: dict[Any, tuple[Any, Scope]] = {}
-        self.found: dict[tuple[int, int], tuple[Service, tuple[Endpoint, ...]]] = {}
+        self.served: Served = self.memo.through(
+            _served, self, self.registry, self.population, mesh.service_entries, mesh.peer_authentications
+        )
+        self.settings = tuple(
+            getattr(mesh, name) for name in Mesh.__dataclass_fields__ if name not in _CHANGING
+        )
+        """All of the mesh but its workloads and VirtualServices."""
+        self._found: dict[tuple[int, int], tuple[Service, tuple[Endpoint, ...]]] = {}
+        self._proven: dict[tuple[str, str], frozenset[str]] = {}
         self.ruled: dict[tuple[str, int], tuple[Service, tuple[Rule, ...]]] = {}
-        self.modes: dict[str, str] = {}
+        policies = mesh.peer_authentications
+        spoken = {"", *(policy.namespace for policy in policies)}
+        self.modes = {namespace: authn.namespace_mode(policies, namespace) for namespace in spoken}
 
     @cached_property
     def labels_asked(self) -> frozenset[str]:
@@ -83,6 +97,28 @@ class Views:
 
         istiod knows ports of several Services of one host by name for EDS, by number for DNS.
         """
+        key = (id(service), port.number)
+        if (known := self.served.get(key)) is not None:
+            return known
+        if key not in self._found:  # made of several Services, as one proxy sees them
+            self._found[key] = (service, self.looked_up(service, port))
+        return self._found[key][1]
+
+    def identities(self, service: Service) -> frozenset[str]:
+        """Whatever the endpoints of the host of `service` may prove to be, and what the youngest Service of it says.
+
+        These are the endpoints of all its ports, also of those that a Sidecar leaves out, and of all its Services in
+        that namespace (istio/istio `pilot/pkg/model/push_context.go`, addServiceAccounts).
+        """
+        key = (service.host, service.namespace)
+        if key not in self._proven:
+            same = self.registry.of_host(service)
+            by_port = [self.endpoints(one, port) for one in same for port in one.ports]
+            self._proven[key] = self.memo(_identities, same[-1], *by_port)
+        return self._proven[key]
+
+    def looked_up(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
+        """The same, but for what is known already."""
         by_number = service.resolution in ("DNS", "DNS_ROUND_ROBIN")
         made: tuple[Endpoint, ...] = ()
         for one in self.registry.same_host(service):
@@ -113,21 +149,51 @@ class View:
         """`make(*arguments)`, remembered for as long as the arguments are the same objects; see `Memo`."""
         return self._views.memo(make, *arguments)
 
-    def shared(self, make: Callable[[View], T]) -> T:
-        """`make(self)`, made once for this state of the mesh and all proxies to which it is the same.
+    def shared(self, make: Callable[[View], T], *read: object) -> T:
+        """`make(self)`, made once for all proxies to which it is the same, and for as long as `read` is the same.
 
-        These are the ones of the same namespace, scope and locality that agree in the labels rules ask for: `make`
-        may look at the Services, VirtualServices and DestinationRules they see and at these, at nothing else of the
-        proxy. Nobody may change the result.
+        These are the ones of the same namespace, Services and locality that agree in the labels rules ask for: `make`
+        may look at the Services they see and at these, at nothing else of the proxy, and of the mesh at nothing but
+        `read`. Nobody may change the result.
         """
         views, workload = self._views, self.workload
         labels = augmented(workload.labels, workload.locality)
         asked = frozenset(item for item in labels.items() if item[0] in views.labels_asked)
-        key = (make, id(self.scope), self.proxy.gateway, self.namespace, workload.locality, asked)
-        if key not in views.shared:
-            views.shared[key] = (make(self), self.scope)  # kept, so that no other scope can get its id
-        made: T = views.shared[key][0]
-        return made
+        place = workload.locality
+        return views.memo.through(
+            make,
+            self,
+            self.services,
+            self.proxy.gateway,
+            self.namespace,
+            f"{place.region}/{place.zone}/{place.subzone}",
+            asked,
+            *read,
+        )
+
+    def own(self, make: Callable[[View], T]) -> T:
+        """`make(self)`, remembered for this proxy until more changes than other workloads and VirtualServices.
+
+        `make` may look at neither of those. Nobody may change the result.
+        """
+        return self._views.memo.through(
+            make, self, self.workload, self.proxy.gateway, self.proxy.listen, *self._views.settings
+        )
+
+    @property
+    def rules(self) -> Rules:
+        """The DestinationRules of the mesh; the same object until they change."""
+        return self._views.rules
+
+    @property
+    def served(self) -> Served:
+        """The endpoints of all Services; the same object until they change."""
+        return self._views.served
+
+    @property
+    def namespace_mtls_modes(self) -> frozenset[tuple[str, str]]:
+        """What `namespace_mtls_mode` goes by; equal until an answer changes."""
+        return frozenset(self._views.modes.items())
 
     @cached_property
     def scope(self) -> Scope:
@@ -136,7 +202,9 @@ class View:
         if self.proxy.gateway:
             return self.memo(_gateway_scope, registry, self.namespace)
         sidecar = sidecar_for(self._views.mesh.sidecars, self.namespace, self.workload.labels)
-        return self.memo(_sidecar_scope, registry, self._views.virtual_services, sidecar, self.namespace)
+        return self.memo(
+            _sidecar_scope, self._views.memo, registry, self._views.virtual_services, sidecar, self.namespace
+        )
 
     @property
     def services(self) -> tuple[Service, ...]:
@@ -160,11 +228,11 @@ class View:
 
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
         """Where `port` of `service` is served, ready or not: the endpoints of all Services of its host."""
-        found = self._views.found
-        key = (id(service), port.number)
-        if key not in found:
-            found[key] = (service, self._views.endpoints(service, port))
-        return found[key][1]
+        return self._views.endpoints(service, port)
+
+    def identities(self, service: Service) -> frozenset[str]:
+        """The SPIFFE identities that a server of `service` may have; see `Views.identities`."""
+        return self._views.identities(service)
 
     def destination_rule(self, service: Service, *, inbound: bool = False) -> Rule | None:
         """The DestinationRules for `service`, merged; `inbound` disregards those with a workloadSelector."""
@@ -197,9 +265,7 @@ class View:
     def namespace_mtls_mode(self, namespace: str) -> str:
         """The mTLS mode of a namespace by its own or the mesh's PeerAuthentication; "" when there is none."""
         modes = self._views.modes
-        if namespace not in modes:
-            modes[namespace] = authn.namespace_mode(self._views.mesh.peer_authentications, namespace)
-        return modes[namespace]
+        return modes.get(namespace, modes[""])
 
     def mtls_mode(self, port: int) -> str:
         """The mTLS mode of a port of its own workload: STRICT, PERMISSIVE or DISABLE."""
@@ -261,38 +327,6 @@ class View:
 P = TypeVar("P", AuthorizationPolicy, Telemetry)
 
 
-class _Registry:
-    """All Services, oldest first, and where to find them."""
-
-    def __init__(self, services: Sequence[Service], entries: Sequence[ServiceEntry]) -> None:
-        made = [service for entry in entries for service in entry_services(entry)]
-        self.services = sorted([*services, *made], key=lambda item: (item.created, item.name, item.namespace))
-        self.by_host: dict[str, dict[str, Service]] = {}
-        self._same: dict[tuple[str, str, bool], list[Service]] = {}
-        for service in self.services:
-            places = self.by_host.setdefault(service.host, {})
-            known = places.get(service.namespace)
-            if known is None or (service.kubernetes and not known.kubernetes):
-                places[service.namespace] = service
-            key = (service.host, service.namespace, service.kubernetes)
-            self._same.setdefault(key, []).append(service)
-
-    def visible(self, namespace: str) -> tuple[Service, ...]:
-        """Those that `namespace` sees: its private ones and those exported to it by name, then the public."""
-        named, public = [], []
-        for service in self.services:
-            to = service.export_to
-            if not to or "*" in to:
-                public.append(service)
-            elif "~" not in to and (namespace in to or ("." in to and service.namespace == namespace)):
-                named.append(service)
-        return (*named, *public)
-
-    def same_host(self, service: Service) -> Sequence[Service]:
-        """The Services of that host, namespace and registry."""
-        return self._same.get((service.host, service.namespace, service.kubernetes), (service,))
-
-
 def _labels_asked(rules: VirtualServices) -> frozenset[str]:
     matches: list[Match | L4Match | TlsMatch] = []
     for rule, _ in rules.exported:
@@ -302,16 +336,41 @@ def _labels_asked(rules: VirtualServices) -> frozenset[str]:
     return frozenset(key for match in matches for key in match.source_labels)
 
 
-def _gateway_scope(registry: _Registry, namespace: str) -> Scope:
+def _gateway_scope(registry: Registry, namespace: str) -> Scope:
     return gateway_scope(registry.visible(namespace))
 
 
-def _sidecar_scope(registry: _Registry, rules: VirtualServices, sidecar: Any, namespace: str) -> Scope:
-    return sidecar_scope(sidecar, namespace, registry.visible(namespace), rules, registry.by_host)
+def _sidecar_scope(
+    memo: Memo, registry: Registry, rules: VirtualServices, sidecar: Any, namespace: str
+) -> Scope:
+    visible = memo(Registry.visible, registry, namespace)
+    made = sidecar_scope(sidecar, namespace, visible, rules, registry.by_host)
+    return replace(made, services=memo(_these, *made.services))
+
+
+def _these(*services: Service) -> tuple[Service, ...]:
+    """The same object for the same Services."""
+    return services
+
+
+def _identities(service: Service, *by_port: Sequence[Endpoint]) -> frozenset[str]:
+    proven = {endpoint.identity for found in by_port for endpoint in found}
+    return frozenset(proven | set(service.accounts)) - {""}
 
 
 def _joined(one: tuple[Endpoint, ...], other: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
     return one + other
+
+
+def _served(views: Views) -> Served:
+    ports = [(service, port) for service in views.registry.services for port in service.ports]
+    return views.memo(_table, views.registry, *(views.looked_up(*pair) for pair in ports))
+
+
+def _table(registry: Registry, *found: tuple[Endpoint, ...]) -> Served:
+    """The same object for the same endpoints."""
+    keys = ((id(service), port.number) for service in registry.services for port in service.ports)
+    return dict(zip(keys, found, strict=True))
 
 
 __all__ = ["View", "Views", "target_port"]

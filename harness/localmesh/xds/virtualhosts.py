@@ -41,7 +41,7 @@ def outbound_routes(view: View) -> dict[str, Resource]:
     """The route configuration `http_proxy`: every host at every HTTP port, and what becomes of all other requests."""
     made = route_configuration(
         names.HTTP_PROXY,
-        [*view.shared(_proxied), _kept_from_itself(_catch_all(view), view)],
+        [*view.shared(_proxied, view.scope, view.rules), _kept_from_itself(_catch_all(view), view)],
         request_headers_to_add=telemetry.announcement(view.workload),
     )
     return {names.HTTP_PROXY: made}
@@ -117,6 +117,7 @@ def _without(host: _Host, lost: frozenset[str]) -> _Host:
 
 def _candidates(view: View, called: Called, port: int) -> Iterator[_Host]:
     """What may become virtual hosts: by the VirtualServices in istiod's order, then by the Services themselves."""
+    own = view.namespace
     for rule in called.rules(port, everything=port == DEFAULT_PORT):
         routes = rule_routes(rule, Caller(view, _MESH, port))
         foreign, matching = called.hosts_of(rule, port)
@@ -126,16 +127,17 @@ def _candidates(view: View, called: Called, port: int) -> Iterator[_Host]:
         for host in foreign:
             yield view.memo(_foreign_host, host, port, routes)
         for service in services:
-            yield view.memo(_ruled_host, service, port, _near(view, service), routes)
+            yield view.memo(_ruled_host, service, port, _near(own, service), routes)
     for service in called.at(port).values():
         if _is_http(service, port):
-            hashed = service_hash(view.destination_rule(service), port)
-            yield view.memo(_plain_host, service, port, _near(view, service), hashed)
+            policy = view.destination_rule(service)
+            hashed = service_hash(policy, port) if policy else None
+            yield view.memo(_plain_host, service, port, _near(own, service), hashed)
 
 
-def _near(view: View, service: Service) -> str:
+def _near(namespace: str, service: Service) -> str:
     """The namespace, if it is that of the Service's name: the only thing of the caller that domains depend on."""
-    return view.namespace if f".{view.namespace}.svc." in service.host else ""
+    return namespace if f".{namespace}.svc." in service.host else ""
 
 
 def _foreign_host(host: str, port: int, routes: Sequence[Resource]) -> _Host:

@@ -39,6 +39,57 @@ def test_auto_mtls_is_chosen_by_endpoint_and_names_the_identities(seen, build):
     ]
 
 
+def _accounts(cluster):
+    mutual = cluster["transport_socket_matches"][0]["transport_socket"]["typed_config"]
+    context = mutual["common_tls_context"]["combined_validation_context"]["default_validation_context"]
+    names = [item["matcher"]["exact"] for item in context["match_typed_subject_alt_names"]]
+    return {name.removeprefix("spiffe://cluster.local/ns/default/sa/") for name in names}
+
+
+def test_the_identities_are_those_behind_every_port_also_one_that_the_sidecar_leaves_out(seen, build):
+    """They are the Service's, whatever the caller sees of it."""
+    service = build.service(
+        "callee",
+        ports=(
+            model.ServicePort("http", 8080, "http", "http"),
+            model.ServicePort("grpc", 7070, "grpc", "grpc"),
+        ),
+    )
+    pods = [
+        build.workload("callee", "127.9.0.2", "127.9.1.2", service_account="web"),
+        build.workload(
+            "callee", "127.9.0.3", "127.9.1.3", version="v2", service_account="rpc", ports=(("grpc", 7070),)
+        ),
+    ]
+    sidecar = """
+    kind: Sidecar
+    metadata: {name: default, namespace: default}
+    spec: {egress: [{hosts: ["./*"], port: {name: http, number: 8080, protocol: HTTP}}]}
+    """
+    made = clusters(seen(sidecar, services=(service,), workloads=pods))
+    assert f"outbound|7070||{CALLEE}" not in made
+    assert _accounts(made[PLAIN]) == {"web", "rpc"}
+
+
+@pytest.mark.parametrize(
+    ("created", "names"), [("2026-01-02T00:00:00Z", {"given"}), ("2025-01-01T00:00:00Z", set())]
+)
+def test_a_service_entry_for_the_host_of_a_service_adds_its_identities(seen, build, created, names):
+    """Those of its endpoints always; the names it gives only when it is the younger of the two."""
+    text = f"""
+    kind: ServiceEntry
+    metadata: {{name: callee, namespace: default, creationTimestamp: "{created}"}}
+    spec:
+      hosts: [{CALLEE}]
+      resolution: STATIC
+      subjectAltNames: ["spiffe://cluster.local/ns/default/sa/given"]
+      ports: [{{number: 9000, name: http-web, protocol: HTTP}}]
+      endpoints: [{{address: 127.9.1.9, serviceAccount: vm}}]
+    """
+    pods = [build.workload("callee", "127.9.0.2", "127.9.1.2", service_account="web")]
+    assert _accounts(clusters(seen(text, workloads=pods))[PLAIN]) == {"web", "vm"} | names
+
+
 @pytest.mark.parametrize(
     ("texts", "settings"),
     [

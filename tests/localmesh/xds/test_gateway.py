@@ -353,5 +353,11 @@ def _bootstrap(items: Any) -> Any:
     clusters = [{"name": "xds-grpc", "load_assignment": assignment}]
     return {
         "node": {"id": "edge", "cluster": "edge"},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "GRPC",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            }
+        },
         "static_resources": {"listeners": plain, "clusters": clusters},
     }

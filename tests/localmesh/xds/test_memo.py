@@ -58,3 +58,25 @@ def test_what_a_result_was_made_of_lives_as_long_as_the_result():
         memo(whole, part)
     memo.turn()
     assert memo(whole, part, other)[0] is first[0]
+
+
+def test_what_is_worked_out_through_something_else_is_remembered_by_its_arguments_alone():
+    """And with it what it was made of: an unchanged mesh is not looked at again, and nothing of it is made twice."""
+    memo, made, one = Memo(), [], object()
+
+    def inner(_):
+        made.append("inner")
+        return object()
+
+    def outer(mesh):
+        made.append(mesh)
+        return memo(inner, one)
+
+    first = memo.through(outer, "first mesh", one)
+    for _ in range(3):
+        memo.turn()
+        assert memo.through(outer, "second mesh", one) is first
+    assert memo(inner, one) is first
+    assert made == ["first mesh", "inner"]
+    assert memo.through(outer, "third mesh", object()) is first
+    assert made[-1] == "third mesh"

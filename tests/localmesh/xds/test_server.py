@@ -1,18 +1,23 @@
-"""The xDS server at the wire: requests that wait, and news that arrives at once."""
+"""The xDS server at the wire: an Envoy's stream."""
 
-import json
-import socket
+import queue
 import tempfile
 import threading
 import time
 from pathlib import Path
 
+import grpc
 import pytest
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
 from harness.localmesh.xds.model import Snapshot
+from harness.localmesh.xds.proto import typed
 from harness.localmesh.xds.server import ConfigurationServer
 
 NODE = "sidecar~127.1.1.1~web.default~default.svc.cluster.local"
+CLUSTER = "envoy.config.cluster.v3.Cluster"
+URL = f"type.googleapis.com/{CLUSTER}"
+METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 
 
 @pytest.fixture
@@ -26,132 +31,133 @@ def server():
         made.stop()
 
 
-def snapshot(mark):
-    """A snapshot with one cluster that says which it is."""
-    return Snapshot({"c": {"name": "c", "mark": mark}}, {}, {}, {}, {})
+class Envoy:
+    """One that asks for its clusters."""
+
+    def __init__(self, path):
+        self._said = queue.SimpleQueue()
+        self._channel = grpc.insecure_channel(f"unix:{path}")
+        call = self._channel.stream_stream(
+            METHOD, DiscoveryRequest.SerializeToString, DiscoveryResponse.FromString
+        )
+        self._answers = call(iter(self._said.get, None))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._said.put(None)
+        self._channel.close()
+
+    def ask(self, nonce="", refusal=""):
+        """Sends a request."""
+        request = DiscoveryRequest(type_url=URL, response_nonce=nonce)
+        request.node.id = NODE
+        if refusal:
+            request.error_detail.message = refusal
+        self._said.put(request)
+
+    def hears(self):
+        """The next response; waits for it."""
+        return next(self._answers)
 
 
-def ask(server, version="", path="/v3/discovery:clusters", body=None):
-    """Status and body of the answer to one discovery request; waits as long as the server does."""
-    content = json.dumps({"node": {"id": NODE}, "version_info": version}) if body is None else body
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
-        connection.connect(str(server.path))
-        head = f"POST {path} HTTP/1.1\r\nHost: xds\r\nConnection: close\r\nContent-Length: {len(content)}\r\n\r\n"
-        connection.sendall(head.encode() + content.encode())
-        data = b""
-        while part := connection.recv(65536):
-            data += part
-    head, _, text = data.partition(b"\r\n\r\n")
-    return int(head.split()[1]), text
+def snapshot(timeout):
+    """A snapshot with one cluster, which says which it is."""
+    return Snapshot({"c": typed(CLUSTER, name="c", connect_timeout=timeout)}, {}, {}, {}, {})
 
 
-def clusters(server, version=""):
-    """Version and marks of the clusters that are offered."""
-    status, text = ask(server, version)
-    assert status == 200
-    answer = json.loads(text)
-    return answer["version_info"], [item["mark"] for item in answer["resources"]]
+def until(condition):
+    """Waits for it."""
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def test_a_request_that_came_before_its_configuration_is_answered_when_that_is_there(server):
     """An Envoy may be faster than the control loop."""
-    found = []
-    waiting = threading.Thread(target=lambda: found.append(clusters(server)))
-    waiting.start()
-    waiting.join(0.1)
-    assert waiting.is_alive()
-    server.publish({NODE: snapshot("1")})
-    waiting.join(5)
-    assert found[0][1] == ["1"]
+    with Envoy(server.path) as envoy:
+        envoy.ask()
+        server.publish({NODE: snapshot("1s")})
+        assert [item.type_url for item in envoy.hears().resources] == [URL]
 
 
-def test_news_reach_a_waiting_envoy_at_once(server):
-    """Not after a poll interval: the answer was only kept back."""
-    server.publish({NODE: snapshot("1")})
-    version, _ = clusters(server)
-    found = []
-
-    def wait():
-        found.append((clusters(server, version)[1], time.monotonic()))
-
-    waiting = threading.Thread(target=wait)
-    waiting.start()
-    waiting.join(0.1)
-    told = time.monotonic()
-    server.publish({NODE: snapshot("2")})
-    waiting.join(5)
-    assert found[0][0] == ["2"]
-    assert found[0][1] - told < 0.5
+def test_news_reach_an_envoy_at_once(server):
+    """It has confirmed what it had, and gets what is new."""
+    server.publish({NODE: snapshot("1s")})
+    with Envoy(server.path) as envoy:
+        envoy.ask()
+        first = envoy.hears()
+        envoy.ask(first.nonce)
+        until(lambda: not server.behind())
+        told = time.monotonic()
+        server.publish({NODE: snapshot("2s")})
+        assert envoy.hears().version_info != first.version_info
+        assert time.monotonic() - told < 0.5
 
 
-def test_an_envoy_is_behind_until_it_asks_with_the_new_version(server):
-    """Asking with a version confirms it."""
-    server.publish({NODE: snapshot("1")})
+def test_an_envoy_is_behind_until_it_has_confirmed(server):
+    """Before it asks, and after each change."""
+    server.publish({NODE: snapshot("1s")})
     assert server.behind() == (NODE,)
-    version, _ = clusters(server)
-    confirming = threading.Thread(target=lambda: ask(server, version))
-    confirming.start()
-    deadline = time.monotonic() + 5
-    while server.behind():
-        assert time.monotonic() < deadline
-    server.publish({NODE: snapshot("2")})
-    confirming.join(5)
-    assert server.behind() == (NODE,)
+    with Envoy(server.path) as envoy:
+        envoy.ask()
+        nonce = envoy.hears().nonce
+        assert server.behind() == (NODE,)
+        envoy.ask(nonce)
+        until(lambda: not server.behind())
+        server.publish({NODE: snapshot("2s")})
+        assert server.behind() == (NODE,)
+        server.publish({}, [NODE])
+        assert server.behind() == ()
 
 
-@pytest.mark.parametrize(("path", "body", "status"), [("/", "{}", 404), ("/v3/discovery:clusters", "{", 400)])
-def test_what_is_no_discovery_request_is_refused(server, path, body, status):
-    """Nothing else is served, and nothing breaks."""
-    assert ask(server, path=path, body=body)[0] == status
+def test_a_refusal_is_told_once(server):
+    """The Envoy and the kind of resource; then nothing until the next one."""
+    server.publish({NODE: snapshot("1s")})
+    with Envoy(server.path) as envoy:
+        envoy.ask()
+        envoy.ask(envoy.hears().nonce, refusal="no such thing")
+        refused = set()
+        until(lambda: refused.update(server.refusals()) or refused)
+        assert refused == {(NODE, "clusters")}
+        assert server.refusals() == set()
+
+
+def test_what_cannot_be_encoded_is_a_refusal_and_changes_nothing(server, caplog):
+    """It would be a mistake of ours; the Envoy keeps what it has, and all others get theirs."""
+    wrong = Snapshot({"c": typed(CLUSTER, name="c", nonsense=1)}, {}, {}, {}, {})
+    server.publish({"other": wrong, NODE: snapshot("1s")})
+    with Envoy(server.path) as envoy:
+        envoy.ask()
+        assert envoy.hears().resources
+    assert server.refusals() == {("other", "resources")}
+    assert "nonsense" in caplog.text
 
 
 def test_stopping_lets_nobody_wait_for_ever():
     """Envoys that wait for news are let go."""
     with tempfile.TemporaryDirectory(prefix="xds") as folder:
         made = ConfigurationServer(Path(folder) / "s")
-        made.path = Path(folder) / "s"
         made.start()
-        found = []
-        waiting = threading.Thread(target=lambda: found.append(ask(made)[0]))
-        waiting.start()
-        waiting.join(0.1)
+        made.publish({NODE: snapshot("1s")})
+        with Envoy(Path(folder) / "s") as envoy:
+            envoy.ask()
+            envoy.hears()
+            made.stop()
+            with pytest.raises(grpc.RpcError):
+                envoy.hears()
         made.stop()
-        waiting.join(5)
-        assert found == [503]
-        made.stop()
 
 
-def test_a_refusal_is_told_once(server):
-    """The Envoy and the kind of resource; then nothing until the next one."""
-    server.publish({NODE: snapshot("1")})
-    version, _ = clusters(server)
-    server.publish({NODE: snapshot("2")})
-    clusters(server, version)
-    again = threading.Thread(target=lambda: clusters(server, version))
-    again.start()
-    deadline = time.monotonic() + 5
-    while not (refused := server.refusals()):
-        assert time.monotonic() < deadline
-    assert refused == {(NODE, "clusters")}
-    again.join(5)
-
-
-def test_an_envoy_that_is_gone_is_waited_for_no_longer(server):
-    """A killed pod leaves no waiting request and no open connection."""
-    server.publish({NODE: snapshot("1")})
-    version, _ = clusters(server)
-    content = json.dumps({"node": {"id": NODE}, "version_info": version})
-    before = threading.active_count()
-    open_files = len(list(Path("/proc/self/fd").iterdir()))
-    for _ in range(30):
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(server.path))
-            head = (
-                f"POST /v3/discovery:clusters HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
-            )
-            connection.sendall(head.encode() + content.encode())
-    deadline = time.monotonic() + 5
-    while len(list(Path("/proc/self/fd").iterdir())) > open_files:
-        assert time.monotonic() < deadline
-    assert threading.active_count() == before
+def test_an_envoy_that_is_gone_leaves_nothing_behind(server):
+    """A killed pod leaves no open stream, and its successor under the same name is served."""
+    server.publish({NODE: snapshot("1s")})
+    threads = threading.active_count()
+    for _ in range(20):
+        with Envoy(server.path) as envoy:
+            envoy.ask()
+            assert envoy.hears().resources
+    until(lambda: server.behind() == (NODE,))
+    until(lambda: threading.active_count() <= threads)

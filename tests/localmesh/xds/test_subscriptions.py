@@ -1,159 +1,257 @@
-"""When an Envoy's discovery request is answered, and with what."""
+"""What an Envoy is sent in its stream, and when."""
 
-import json
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from harness.localmesh.xds.encoding import Encoder
 from harness.localmesh.xds.model import Snapshot
-from harness.localmesh.xds.subscriptions import DiscoveryRequest, Subscriptions
+from harness.localmesh.xds.proto import typed
+from harness.localmesh.xds.subscriptions import CLUSTERS, ENDPOINTS, KINDS, LISTENERS, ROUTES, Asked, Stream
+from harness.localmesh.xds.subscriptions import Configuration as Plain
 
-NODE = "sidecar~127.1.1.1~web.default~default.svc.cluster.local"
+CLUSTER = "envoy.config.cluster.v3.Cluster"
 
 
-def snapshot(clusters="1", routes="1", endpoints=("a",)):
+class Configuration(Plain):
+    """One that is set without more ado."""
+
+    def __init__(self, snapshot, now=0.0):
+        super().__init__()
+        self.encoder = Encoder()
+        self.put(snapshot, now)
+
+    def put(self, snapshot, now=0.0):
+        """Makes it that; says whether it is news."""
+        return self.set(snapshot, now, self.encoder)
+
+
+def snapshot(clusters="1s", routes="1", endpoints=("a",), names=("c",)):
     """A snapshot whose clusters and routes say which they are."""
+    assignment = "envoy.config.endpoint.v3.ClusterLoadAssignment"
+    host = {"name": "v", "domains": [routes]}
     return Snapshot(
-        clusters={"c": {"name": "c", "mark": clusters}},
-        endpoints={name: {"cluster_name": name} for name in endpoints},
-        listeners={"l": {"name": "l"}},
-        routes={"r": {"name": "r", "mark": routes}},
+        clusters={name: typed(CLUSTER, name=name, connect_timeout=clusters) for name in names},
+        endpoints={name: typed(assignment, cluster_name=name) for name in endpoints},
+        listeners={"l": typed("envoy.config.listener.v3.Listener", name="l")},
+        routes={"r": typed("envoy.config.route.v3.RouteConfiguration", name="r", virtual_hosts=[host])},
         secrets={},
     )
 
 
-def request(version="", names=(), node=NODE):
-    """What an Envoy that has `version` asks."""
-    return DiscoveryRequest("type", version, tuple(names), DiscoveryRequest.Node(node))
+def offers(stream, configuration, now=0.0):
+    """What is sent now, by kind."""
+    return {offer.kind: offer for offer in stream.offers(configuration, now)}
 
 
-def ask(subscriptions, kind, request, now):
-    """The answer to a request that has just arrived."""
-    subscriptions.arrived(kind, request, 1.0)
-    return subscriptions.answer(kind, request, now)
+def ask(stream, kind, names=(), nonce="", *, refusal=None, now=0.0):
+    """A request arrives."""
+    return stream.arrived(Asked(kind, tuple(names), nonce, refusal), now)
 
 
-def offered(snapshot_, now=0.0):
-    """Subscriptions with that snapshot for NODE."""
-    subscriptions = Subscriptions()
-    subscriptions.publish({NODE: snapshot_}, now)
-    return subscriptions
+def settled(configuration, names=("a",)):
+    """A stream whose Envoy has confirmed all there is."""
+    stream = Stream()
+    wishes = {CLUSTERS: (), ENDPOINTS: names, LISTENERS: (), ROUTES: ("r",)}
+    for kind, wanted in wishes.items():
+        ask(stream, kind, wanted)
+    agree(stream, configuration, wishes)
+    return stream
+
+
+def agree(stream, configuration, wishes=None, now=0.0):
+    """Confirms everything until nothing more is sent; gives what was sent, in that order."""
+    wishes = wishes or {ENDPOINTS: ("a",), ROUTES: ("r",)}
+    seen = []
+    while made := list(stream.offers(configuration, now)):
+        for offer in made:
+            seen.append((offer.kind, tuple(offer.resources)))
+            ask(stream, offer.kind, wishes.get(offer.kind, ()), offer.nonce, now=now)
+    return seen
 
 
 def test_a_first_request_is_answered_at_once_with_what_there_is():
-    """The body is a DiscoveryResponse with version, type and resources."""
-    answer = ask(offered(snapshot()), "clusters", request(), 0.0)
-    body = json.loads(answer.body)
-    assert body == {
-        "version_info": answer.version,
-        "type_url": "type",
-        "resources": [{"name": "c", "mark": "1"}],
-    }
+    """Also when that is nothing: an Envoy without clusters has to know it."""
+    stream, configuration = Stream(), Configuration(snapshot())
+    ask(stream, CLUSTERS)
+    assert list(offers(stream, configuration)[CLUSTERS].resources) == ["c"]
+    empty = Stream()
+    ask(empty, CLUSTERS)
+    assert offers(empty, Configuration(snapshot(names=())))[CLUSTERS].resources == {}
 
 
-def test_an_envoy_that_has_the_current_version_is_kept_waiting_for_the_next():
-    """No news is no answer; a change is answered at once."""
-    subscriptions = offered(snapshot())
-    version = ask(subscriptions, "clusters", request(), 0.0).version
-    assert ask(subscriptions, "clusters", request(version), 0.0) is None
-    assert subscriptions.publish({NODE: snapshot(clusters="2")}, 1.0)
-    assert ask(subscriptions, "clusters", request(version), 1.0).version != version
-
-
-def test_a_change_of_one_resource_does_not_concern_the_subscriptions_of_others():
-    """Routes change, clusters and endpoints stay as they are: only the route subscription has news."""
-    subscriptions = offered(snapshot(endpoints=("a", "b")))
-    clusters = ask(subscriptions, "clusters", request(), 0.0).version
-    endpoints = ask(subscriptions, "endpoints", request(names=["a"]), 0.0).version
-    subscriptions.publish({NODE: snapshot(routes="2", endpoints=("a", "b"))}, 1.0)
-    assert ask(subscriptions, "clusters", request(clusters), 1.0) is None
-    assert ask(subscriptions, "endpoints", request(endpoints, ["a"]), 1.0) is None
+def test_an_envoy_that_has_everything_is_sent_nothing_until_there_is_news():
+    """And then only what is new."""
+    configuration = Configuration(snapshot(endpoints=("a", "b")))
+    stream = settled(configuration, ("a", "b"))
+    assert offers(stream, configuration) == {}
+    assert configuration.put(snapshot(routes="2", endpoints=("a", "b")), 1.0)
+    assert agree(stream, configuration, {ENDPOINTS: ("a", "b"), ROUTES: ("r",)}, 1.0) == [(ROUTES, ("r",))]
 
 
 def test_setting_the_same_snapshot_again_is_no_news():
     """Whoever pushes need not compare."""
-    assert not offered(snapshot()).publish({NODE: snapshot()}, 1.0)
+    configuration = Configuration(snapshot())
+    assert not configuration.put(snapshot(), 1.0)
+
+
+def test_nothing_is_sent_before_the_last_response_is_answered():
+    """One response of a kind is under way at a time, and the next has all that changed meanwhile."""
+    configuration, stream = Configuration(snapshot()), Stream()
+    ask(stream, CLUSTERS)
+    first = offers(stream, configuration)[CLUSTERS]
+    configuration.put(snapshot(clusters="2s"))
+    assert offers(stream, configuration) == {}
+    ask(stream, CLUSTERS, nonce=first.nonce)
+    assert offers(stream, configuration)[CLUSTERS].version != first.version
+
+
+def test_an_answer_to_an_older_response_confirms_nothing():
+    """Envoy may say which names it wants while a response is on its way to it."""
+    configuration = Configuration(snapshot(endpoints=("a", "b")))
+    stream = settled(configuration)
+    ask(stream, ENDPOINTS, ("a", "b"), "stale")
+    offer = offers(stream, configuration)[ENDPOINTS]
+    assert list(offer.resources) == ["b"]
+    ask(stream, ENDPOINTS, ("a", "b"), "stale")
+    assert not stream.confirmed(configuration)
+    ask(stream, ENDPOINTS, ("a", "b"), offer.nonce)
+    assert stream.confirmed(configuration)
+
+
+def test_what_is_asked_for_again_after_it_was_dropped_is_sent_again():
+    """A cluster that goes and comes back waits for its endpoints."""
+    configuration = Configuration(snapshot())
+    stream = settled(configuration)
+    ask(stream, ENDPOINTS, (), "x")
+    ask(stream, ENDPOINTS, ("a",), "x")
+    assert list(offers(stream, configuration)[ENDPOINTS].resources) == ["a"]
+
+
+def test_a_changed_cluster_gets_its_endpoints_again_and_others_do_not():
+    """Envoy makes a changed cluster anew, and keeps the old one until the new one has endpoints."""
+    configuration = Configuration(snapshot(names=("a", "b"), endpoints=("a", "b")))
+    stream = settled(configuration, ("a", "b"))
+    changed = snapshot(names=("a", "b"), endpoints=("a", "b"))
+    changed.clusters["a"]["connect_timeout"] = "9s"
+    configuration.put(changed)
+    sent = agree(stream, configuration, {ENDPOINTS: ("a", "b"), ROUTES: ("r",)})
+    assert sent == [(CLUSTERS, ("a", "b")), (ENDPOINTS, ("a",))]
+
+
+def test_changed_listeners_get_their_routes_again():
+    """Envoy asks for them anew when a listener names them in another way."""
+    configuration = Configuration(snapshot())
+    stream = settled(configuration)
+    changed = snapshot()
+    changed.listeners["l"]["stat_prefix"] = "x"
+    configuration.put(changed)
+    assert agree(stream, configuration) == [(LISTENERS, ("l",)), (ROUTES, ("r",))]
 
 
 def test_routes_wait_until_their_clusters_are_confirmed():
-    """No route is offered that names a cluster the Envoy may not know yet."""
-    subscriptions = offered(snapshot())
-    clusters = ask(subscriptions, "clusters", request(), 0.0).version
-    assert ask(subscriptions, "routes", request(names=["r"]), 0.0) is None
-    ask(subscriptions, "clusters", request(clusters), 0.0)
-    assert ask(subscriptions, "routes", request(names=["r"]), 0.0) is not None
+    """No route is sent that names a cluster the Envoy may not know yet."""
+    stream, configuration = Stream(), Configuration(snapshot())
+    ask(stream, CLUSTERS)
+    ask(stream, ROUTES, ("r",))
+    sent = offers(stream, configuration)
+    assert list(sent) == [CLUSTERS]
+    ask(stream, CLUSTERS, nonce=sent[CLUSTERS].nonce)
+    assert list(offers(stream, configuration)) == [ROUTES]
 
 
 def test_routes_do_not_wait_for_ever_for_clusters_that_were_refused():
-    """After a second they are offered all the same."""
-    subscriptions = offered(snapshot())
-    ask(subscriptions, "clusters", request(), 0.0)
-    assert ask(subscriptions, "routes", request(names=["r"]), 0.9) is None
-    assert ask(subscriptions, "routes", request(names=["r"]), 1.1) is not None
+    """After a second they are sent all the same."""
+    stream, configuration = Stream(), Configuration(snapshot())
+    ask(stream, CLUSTERS)
+    ask(stream, ROUTES, ("r",))
+    ask(stream, CLUSTERS, nonce=offers(stream, configuration)[CLUSTERS].nonce, refusal="no")
+    assert ROUTES not in offers(stream, configuration, 0.9)
+    assert stream.patience(configuration, 0.9) == pytest.approx(0.1)
+    assert ROUTES in offers(stream, configuration, 1.1)
 
 
-def test_a_refused_version_is_offered_again_once_a_second_only():
-    """An Envoy that keeps its old version asks again at once; that must not become a busy loop."""
-    subscriptions = offered(snapshot())
-    offers = [ask(subscriptions, "clusters", request(), 0.0) for _ in range(100)]
-    assert 1 < sum(offer is not None for offer in offers) < 10
-    assert ask(subscriptions, "clusters", request(), 0.5) is None
-    assert ask(subscriptions, "clusters", request(), 1.5)
+def test_a_refusal_is_told_and_the_same_is_offered_again_after_a_second():
+    """What it was refused for (an address in use) may have gone; it must not become a busy loop."""
+    stream, configuration = Stream(), Configuration(snapshot())
+    ask(stream, CLUSTERS)
+    first = offers(stream, configuration)[CLUSTERS]
+    assert ask(stream, CLUSTERS, nonce=first.nonce, refusal="no", now=5.0)
+    assert not stream.confirmed(configuration)
+    assert offers(stream, configuration, 5.5) == {}
+    assert stream.patience(configuration, 5.5) == pytest.approx(0.5)
+    again = offers(stream, configuration, 6.0)[CLUSTERS]
+    assert again.version == first.version
+    assert not ask(stream, CLUSTERS, nonce=again.nonce, now=6.0)
+    assert stream.confirmed(configuration)
+    assert stream.patience(configuration, 6.0) is None
 
 
-def test_a_version_that_is_asked_past_has_been_refused():
-    """Whoever was sent 2 and still names 1 keeps 1; whoever begins anew, or was sent nothing, refuses nothing."""
-    subscriptions = offered(snapshot())
-    assert not subscriptions.arrived("clusters", request(), 1.0)
-    version = subscriptions.answer("clusters", request(), 0.0).version
-    assert not subscriptions.arrived("clusters", request(version), 1.0)
-    subscriptions.publish({NODE: snapshot(clusters="2")}, 1.0)
-    assert subscriptions.answer("clusters", request(version), 1.0)
-    assert subscriptions.arrived("clusters", request(version), 1.0)
-    assert not subscriptions.arrived("clusters", request(), 1.0)
+def test_another_configuration_is_offered_at_once_after_a_refusal():
+    """Whoever mends a mistake need not wait."""
+    stream, configuration = Stream(), Configuration(snapshot())
+    ask(stream, CLUSTERS)
+    ask(stream, CLUSTERS, nonce=offers(stream, configuration)[CLUSTERS].nonce, refusal="no")
+    configuration.put(snapshot(clusters="2s"))
+    assert CLUSTERS in offers(stream, configuration)
 
 
-def test_an_envoy_that_never_gets_beyond_its_beginning_refuses_too():
-    """A new pod whose first configuration is bad has no version to name."""
-    subscriptions = offered(snapshot())
-    seen = []
-    for _ in range(10):
-        seen.append(subscriptions.arrived("clusters", request(), 1.0))
-        subscriptions.answer("clusters", request(), 1.0)
-    assert not seen[0]
-    assert seen[-1]
+def test_what_is_not_there_yet_is_waited_for():
+    """Nothing is said of endpoints that nobody knows; when they come they are sent."""
+    configuration = Configuration(snapshot(endpoints=()))
+    stream = settled(configuration)
+    assert stream.confirmed(configuration)
+    configuration.put(snapshot())
+    assert not stream.confirmed(configuration)
+    assert agree(stream, configuration) == [(ENDPOINTS, ("a",))]
 
 
-def test_an_envoy_that_is_killed_again_and_again_refuses_nothing():
-    """It begins without a version each time, but not right after it was sent one."""
-    subscriptions = offered(snapshot())
-    for second in range(0, 50, 5):
-        assert not subscriptions.arrived("endpoints", request(names=["a"]), float(second))
-        assert subscriptions.answer("endpoints", request(names=["a"]), float(second))
+def test_what_is_gone_is_no_reason_to_wait():
+    """Endpoints vanish with their cluster, which says so."""
+    configuration = Configuration(snapshot())
+    stream = settled(configuration)
+    configuration.put(snapshot(endpoints=()))
+    assert stream.confirmed(configuration)
+    assert offers(stream, configuration) == {}
 
 
-def test_looking_again_at_a_waiting_request_confirms_nothing():
-    """An old request that still waits must not take back what a newer one has confirmed."""
-    subscriptions = offered(snapshot())
-    version = ask(subscriptions, "clusters", request(), 0.0).version
-    subscriptions.arrived("clusters", request(version), 1.0)
-    subscriptions.answer("clusters", request(), 0.0)
-    assert subscriptions.behind() == ()
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["1s", "2s", "3s"]), st.sampled_from("12"), st.sets(st.sampled_from("abc"))
+        ),
+        max_size=8,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_happens_an_envoy_ends_with_what_it_is_to_have(states, random):
+    """Any changes, with answers and refusals at any time between them: it has the last state, and is confirmed."""
+    configuration, stream = Configuration(snapshot()), Stream()
+    wishes = {CLUSTERS: (), ENDPOINTS: ("a", "b", "c"), LISTENERS: (), ROUTES: ("r",)}
+    has, open_offers, now = {}, [], 0.0
+    for kind in KINDS[:4]:
+        ask(stream, kind, wishes[kind])
 
+    def answer(refuse):
+        offer = open_offers.pop(0)
+        refusal = "no" if refuse else None
+        if not refuse:
+            held = {} if offer.kind in (CLUSTERS, LISTENERS) else has.get(offer.kind, {})
+            has[offer.kind] = {**held, **{name: item.version for name, item in offer.resources.items()}}
+        ask(stream, offer.kind, wishes[offer.kind], offer.nonce, refusal=refusal, now=now)
 
-def test_an_unknown_envoy_or_resource_is_kept_waiting():
-    """It may be known in a moment."""
-    subscriptions = offered(snapshot())
-    assert ask(subscriptions, "clusters", request(node="stranger"), 0.0) is None
-    assert ask(subscriptions, "endpoints", request(names=["nobody"]), 0.0) is None
-
-
-def test_an_envoy_is_behind_until_it_has_confirmed_everything():
-    """Before its first request, between offer and confirmation, and after each change."""
-    subscriptions = offered(snapshot())
-    assert subscriptions.behind() == (NODE,)
-    version = ask(subscriptions, "clusters", request(), 0.0).version
-    assert subscriptions.behind() == (NODE,)
-    ask(subscriptions, "clusters", request(version), 0.0)
-    assert subscriptions.behind() == ()
-    subscriptions.publish({NODE: snapshot(clusters="2")}, 1.0)
-    assert subscriptions.behind() == (NODE,)
-    subscriptions.remove(NODE)
-    assert subscriptions.behind() == ()
+    for clusters, routes, endpoints in states:
+        configuration.put(snapshot(clusters, routes, tuple(sorted(endpoints))), now)
+        now += 0.4
+        open_offers += stream.offers(configuration, now)
+        while open_offers and random.random() < 0.7:
+            answer(random.random() < 0.3)
+    for _ in range(9):
+        now += 2.0
+        open_offers += stream.offers(configuration, now)
+        while open_offers:
+            answer(refuse=False)
+    assert stream.confirmed(configuration)
+    for kind in KINDS[:4]:
+        wanted = {name: item.version for name, item in configuration.of(kind).items()}
+        assert wanted.items() <= has.get(kind, {}).items()

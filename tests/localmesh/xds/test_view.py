@@ -77,6 +77,23 @@ spec:
     assert {item.name for item in view(sidecar, mesh=mesh, gateway=True).services} == {"a", "b", "c", "d"}
 
 
+def test_a_gateway_sees_what_is_exported_to_it_and_no_destinations_besides(build, view):
+    """A route leads a sidecar to a Service of its own namespace that is exported elsewhere only; no gateway."""
+    mesh = model.Mesh(
+        services=(build.service("a"), build.service("elsewhere", export_to=frozenset({"other"})))
+    )
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a, namespace: default}
+spec:
+  hosts: [a]
+  http: [{route: [{destination: {host: elsewhere}}]}]
+"""
+    assert {item.name for item in view(rule, mesh=mesh).services} == {"a", "elsewhere"}
+    assert {item.name for item in view(rule, mesh=mesh, gateway=True).services} == {"a"}
+
+
 def test_a_sidecar_for_workloads_beats_the_namespaces_and_that_the_meshs(build, view):
     """The Sidecar that selects the workload counts, else the namespace's, else the one of the root namespace."""
 
