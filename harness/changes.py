@@ -30,8 +30,10 @@ __all__ = [
     "Recreate",
     "Ref",
     "Restore",
+    "Rotate",
     "Uncreate",
     "Undo",
+    "Unrotate",
     "apply",
     "as_written",
     "change_from_json",
@@ -159,8 +161,30 @@ class LeftToController:
     ref: Ref
 
 
-Change = Create | Patch | Delete | Eviction
-Undo = Uncreate | Restore | Recreate | LeftToController
+@dataclass(frozen=True)
+class Rotate:
+    """Gives a Secret that holds the root of a mesh a new one (see `harness.roots`); nothing of it is in the change."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True)
+class Unrotate:
+    """Undoes a `Rotate`: the old root is in another Secret of the same namespace, which goes afterwards.
+
+    Attributes:
+        ref: the Secret that holds the root.
+        copy: the name of the Secret that keeps the old one.
+        after: the fingerprint of the new root; another one that is there was put there by somebody else.
+    """
+
+    ref: Ref
+    copy: str = ""
+    after: str = ""
+
+
+Change = Create | Patch | Delete | Eviction | Rotate
+Undo = Uncreate | Restore | Recreate | LeftToController | Unrotate
 
 
 def ref_of(manifest: Manifest) -> Ref:
@@ -207,6 +231,8 @@ def undo(change: Change, before: Manifest | None) -> Undo:
         raise HarnessError(f"There is no {change.ref}; check its name, or resolve the target again.")
     if isinstance(change, Patch):
         return Restore(change.ref, _patched(change, before)[1])
+    if isinstance(change, Rotate):
+        return Unrotate(change.ref)
     if _is_controlled(before):
         return LeftToController(change.ref)
     return Recreate(as_written(before), before["metadata"].get("uid", ""))
@@ -251,6 +277,8 @@ def change_from_json(raw: dict[str, Any]) -> Change:
             return Delete(Ref(**ref), grace_seconds)
         case {"Eviction": {"ref": ref}}:
             return Eviction(Ref(**ref))
+        case {"Rotate": {"ref": ref}}:
+            return Rotate(Ref(**ref))
     raise ValueError(f"not a change: {raw}")
 
 
@@ -269,6 +297,8 @@ def undo_from_json(raw: dict[str, Any]) -> Undo:
             return Recreate(manifest, str(more.get("uid", "")))
         case {"LeftToController": {"ref": ref}}:
             return LeftToController(Ref(**ref))
+        case {"Unrotate": {"ref": ref, "copy": copy, "after": after}}:
+            return Unrotate(Ref(**ref), str(copy), str(after))
     raise ValueError(f"not an inverse of a change: {raw}")
 
 

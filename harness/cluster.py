@@ -264,6 +264,28 @@ class Cluster:
         closed = cause.removesuffix("\n").endswith(_CLOSED_BY_PEER) and "dial tcp" not in cause
         return Plaintext.REFUSED if answer.code == 503 and closed else Plaintext.UNREACHABLE
 
+    def asked(self, pod: Pod, port: int, path: str) -> str:
+        """What a port of the pod answers to GET `path`, through the API server (`get` on `pods/proxy`).
+
+        Raises:
+            HarnessError: the API server or the pod does not answer, or refuses.
+        """
+        where = f"/api/v1/namespaces/{quote(pod.namespace)}/pods/{quote(pod.name)}:{port}/proxy/{path}"
+        answer = self._wire.call("GET", where, patience=1.0)
+        if answer.code != 200:
+            raise HarnessError(
+                self._wire.refusal(answer, f"ask port {port} of {pod.ref} (get on pods/proxy)")
+            )
+        return answer.text
+
+    def knows(self, api_version: str, kind: str) -> bool:
+        """Whether the server has such a kind, as discovery says."""
+        try:
+            self._kind(api_version, kind)
+        except UnknownKindError:
+            return False
+        return True
+
     def close(self) -> None:
         """Closes the connections."""
         self._wire.close()

@@ -8,11 +8,23 @@ from typing import Any
 
 import yaml
 
-from harness.changes import ABSENT, Change, Create, Delete, Eviction, Manifest, Patch, apply, render, undo
+from harness.changes import (
+    ABSENT,
+    Change,
+    Create,
+    Delete,
+    Eviction,
+    Manifest,
+    Patch,
+    Rotate,
+    apply,
+    render,
+    undo,
+)
 from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.experiment import Experiment
-from harness.faults import Evidence, NoEvidence, Replaced, Scaled, Scene
+from harness.faults import Evidence, NoEvidence, OnEach, Replaced, Scaled, Scene
 from harness.injection import resolve
 from harness.rbac import Need, needs
 from harness.slo import Probe
@@ -46,7 +58,7 @@ def plan(
         "changes": [_change(change, cluster) for change in changes],
     }
     probes = any(isinstance(slo.sli, Probe) for slo in experiment.indicators)
-    wanted = needs(changes, experiment.target.namespace, probes=probes)
+    wanted = needs(changes, experiment.target.namespace, probes=probes, fault=experiment.fault)
     return Plan(yaml.safe_dump(content, sort_keys=False, width=110), wanted)
 
 
@@ -60,6 +72,8 @@ def _evidence(evidence: Evidence) -> Any:
         }
     if isinstance(evidence, Scaled):
         return {"ready pods": evidence.replicas, "of": str(evidence.workloads), "instead of": evidence.before}
+    if isinstance(evidence, OnEach):
+        return {"pods that": str(evidence.witness), "all of": [pod.name for pod in evidence.pods]}
     return {
         "percent": evidence.percent,
         "of the requests counted under": dict(evidence.selector_all),
@@ -87,6 +101,8 @@ def _change(change: Change, cluster: Cluster) -> Manifest:
             return {"delete": str(ref)}
         case Eviction(ref):
             return {"evict": str(ref)}
+        case Rotate(ref):
+            return {"give a new root to": str(ref)}
         case Patch(ref, edits):
             if current is None:
                 raise HarnessError(f"There is no {ref}.")

@@ -17,6 +17,7 @@ from harness.changes import (
     Ref,
     Restore,
     Uncreate,
+    Unrotate,
     owner_of,
     render,
     restore,
@@ -26,6 +27,7 @@ from harness.errors import HarnessError
 from harness.ledger import Entries, Ledger, Record
 from harness.leftovers import Leftovers, leftovers
 from harness.marks import Mark, digest, unmark
+from harness.roots import root_of, with_root_of
 
 _GRACE: Final = 30.0  # seconds that Kubernetes gives a pod to end unless it says otherwise
 _LONGEST_GRACE: Final = 120.0
@@ -111,7 +113,7 @@ def _elsewhere(cluster: Cluster, found: Leftovers) -> Healing:
                 failed=(f"{ref}, which a run changed whose claim is over, is not restored: {error}",)
             )
     for ref, uid in found.created:
-        if any(ref == kept for kept, made in found.changed if isinstance(made.undo, Recreate)):
+        if any(ref == kept for kept, made in found.changed if isinstance(made.undo, Recreate | Unrotate)):
             continue
         try:
             cluster.delete(ref, uid=uid)
@@ -127,6 +129,8 @@ def _by_mark(cluster: Cluster, ref: Ref, made: Mark) -> Healing:
         healing = _recreate(cluster, made.undo)
         cluster.delete(ref)
         return healing
+    if isinstance(made.undo, Unrotate):
+        return _unrotate(cluster, made.undo)
     healing = _restore_fields(cluster, replace(made.undo, mark=made.key))
     current = cluster.get(ref)
     if healing.done and current is not None and digest(current) != made.before:
@@ -161,6 +165,8 @@ def _restore(cluster: Cluster, record: Record) -> Healing:
             return _recreate(cluster, record.undo)
         case LeftToController(ref):
             return Healing(done=(f"{ref} is replaced by its controller.",))
+        case Unrotate():
+            return _unrotate(cluster, record.undo)
 
 
 def _uncreate(cluster: Cluster, undo: Uncreate) -> Healing:
@@ -171,6 +177,34 @@ def _uncreate(cluster: Cluster, undo: Uncreate) -> Healing:
             return Healing(kept=(f"{undo.ref} was created by somebody else meanwhile; it is left alone.",))
         cluster.delete(undo.ref, uid=uid)
     return Healing(done=(f"{undo.ref} is deleted again.",))
+
+
+def _unrotate(cluster: Cluster, undo: Unrotate) -> Healing:
+    """Puts the old root back from its copy, unless somebody else has given the mesh another one since.
+
+    Without a copy nothing was changed yet, or another one who heals was faster.
+    """
+    kept_in = Ref("v1", "Secret", undo.ref.namespace, undo.copy)
+    copy = cluster.get(kept_in)
+    if copy is None:
+        return Healing(done=(f"{undo.ref} holds the root that it held before.",))
+    others: list[str] = []
+
+    def edit(current: Manifest) -> Manifest:
+        others[:] = [] if root_of(current) in (undo.after, root_of(copy)) else [root_of(current)]
+        return current if others else with_root_of(current, copy)
+
+    if cluster.get(undo.ref) is None:
+        healing = Healing(kept=(f"{undo.ref} was deleted by somebody else meanwhile; it stays so.",))
+    else:
+        cluster.patch(undo.ref, edit)
+        healing = (
+            Healing(kept=(f"{undo.ref} was given another root by somebody else meanwhile; it stays so.",))
+            if others
+            else Healing(done=(f"{undo.ref} holds its old root again.",))
+        )
+    cluster.delete(kept_in, uid=copy["metadata"]["uid"])
+    return healing
 
 
 def _recreate(cluster: Cluster, undo: Recreate) -> Healing:

@@ -78,8 +78,9 @@ class PhaseEnded:
 
 @dataclass(frozen=True)
 class Resolved:
-    """The pods that the target stood for, and what will prove the fault: "share", "replaced", "scaled" or "none".
+    """The pods that the target stood for, and what will prove the fault.
 
+    That is "share", "replaced", "scaled", "oneach" or "none", for the events that tell what was seen of it.
     For "share", `asked_percent` of the requests to the target have to carry the mark of the fault; when it is aimed
     at some of them only (`partial`), any of them, and not more.
     """
@@ -147,6 +148,21 @@ class ScaledSeen:
     asked: int
     present: int
     ready: int
+    requests: int | None = None
+
+
+@dataclass(frozen=True)
+class PodsSeen:
+    """Of the pods `asked` for, these showed the fault in a phase; `sign` is what they showed.
+
+    `requests` is how many requests the target was seen to have before; None when that tells nothing.
+    """
+
+    at: float
+    phase: str
+    asked: tuple[str, ...]
+    shown: tuple[str, ...]
+    sign: str
     requests: int | None = None
 
 
@@ -254,6 +270,7 @@ Event = (
     | ShareSeen
     | ReplacedSeen
     | ScaledSeen
+    | PodsSeen
     | Counted
     | Probed
     | LoadReported

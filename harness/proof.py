@@ -61,6 +61,8 @@ def _shown(resolved: journal.Resolved, events: tuple[Event, ...], *, breached: b
             return _replaced(select(events, journal.ReplacedSeen))
         case "scaled":
             return _scaled(select(events, journal.ScaledSeen), breached=breached)
+        case "oneach":
+            return _on_each(select(events, journal.PodsSeen), breached=breached)
     shares = select(events, journal.ShareSeen)
     if select(events, journal.Stopped) and not any(seen.phase == "observe" and seen.total for seen in shares):
         return f"asked {resolved.asked_percent:g} %, the run was stopped before it could be told", False
@@ -111,4 +113,19 @@ def _scaled(seen: Sequence[journal.ScaledSeen], *, breached: bool) -> tuple[str,
     if odd:
         return f"{text}: not as asked while the fault was observed", False
     shown = last.present == last.ready == last.asked
+    return text, shown and (last.phase == "observe" or breached)
+
+
+def _on_each(seen: Sequence[journal.PodsSeen], *, breached: bool) -> tuple[str, bool]:
+    if not seen:
+        return "whether the pods showed the fault was not seen", False
+    odd = [one for one in seen if one.phase == "observe" and set(one.shown) != set(one.asked)]
+    last = odd[0] if odd else seen[-1]
+    text = f"{len(last.shown)} of {len(last.asked)} pods {last.sign}"
+    if last.requests is not None and last.requests < ENOUGH_REQUESTS:
+        had = f"the target had {last.requests} requests before, {ENOUGH_REQUESTS} are needed"
+        return f"{text}, but the load did not reach the target: {had}", False
+    if odd:
+        return f"{text}: not as asked while the fault was observed", False
+    shown = bool(last.asked) and set(last.shown) == set(last.asked)
     return text, shown and (last.phase == "observe" or breached)

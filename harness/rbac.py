@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from harness.changes import Change, Create, Delete, Eviction, Manifest, Patch, Ref
+from harness.changes import Change, Create, Delete, Eviction, Manifest, Patch, Ref, Rotate
 from harness.cluster import Cluster
+from harness.faults import Fault
 from harness.lease import LEASE
 
 _RBAC: Final = "rbac.authorization.k8s.io/v1"
@@ -49,13 +50,16 @@ def plural(kind: str) -> str:
     return f"{name}es" if name.endswith(("s", "x", "ch", "sh")) else f"{name}s"
 
 
-def needs(changes: Sequence[Change], namespace: str, *, probes: bool = False) -> frozenset[Need]:
+def needs(
+    changes: Sequence[Change], namespace: str, *, probes: bool = False, fault: Fault | None = None
+) -> frozenset[Need]:
     """What it takes to make and undo `changes` in a run that aims at `namespace`.
 
     Args:
         changes: all that the run changes.
         namespace: that of its target.
         probes: whether it asks pods in plaintext through the API server.
+        fault: whose evidence is awaited; some is asked of the agents of sidecars.
     """
     found = {
         Need("", "", "namespaces", "get", "kube-system"),
@@ -63,6 +67,11 @@ def needs(changes: Sequence[Change], namespace: str, *, probes: bool = False) ->
         Need(namespace, "", "pods", "list"),
         *_verbs(LEASE, "get", "update", "delete", "create"),
     }
+    if fault is not None and fault.needs.certificates:
+        found |= {
+            Need(namespace, "", "pods/proxy", "get"),
+            Need(namespace, "", "configmaps", "get", "istio-ca-root-cert"),
+        }
     if probes:
         found.add(Need(namespace, "", "pods/proxy", "get"))
     for change in changes:
@@ -113,6 +122,9 @@ def _of(change: Change) -> set[Need]:
             return _verbs(ref, "get", "delete")
         case Eviction(ref):
             return _verbs(ref, "get") | {Need(ref.namespace, "", "pods/eviction", "create")}
+        case Rotate(ref):
+            kept = Ref("v1", "Secret", ref.namespace, "")
+            return _verbs(ref, "get", "update") | _verbs(kept, "get", "create", "delete")
         case Delete(ref):
             keepsake = "Secret" if ref.kind == "Secret" else "ConfigMap"
             kept = Ref("v1", keepsake, ref.namespace or "default", "")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.cluster import Plaintext
 from harness.counts import Counts
 from harness.experiment.model import Mesh
-from harness.faults import Replaced, Scaled, Share
+from harness.faults import OnEach, Replaced, Scaled, Share
 from harness.prometheus import offset, scrape_interval
 from harness.series import Missing, Series, Window, count
 from harness.slo import SLI, SLO, Matcher, Probe, Ratio, Selector
@@ -82,7 +82,7 @@ class Meter:
         series = self._series(sli.total, span)
         return tuple(count(series, window, sli.is_good) for window in every)
 
-    def requests(self, evidence: Replaced | Scaled, window: Window) -> Counts | Missing:
+    def requests(self, evidence: Replaced | Scaled | OnEach, window: Window) -> Counts | Missing:
         """The requests of the target in the window."""
         selector = Selector.equal(_ISTIO_REQUESTS, evidence.selector_all)
         return count(self._series(selector, window), window, lambda _: True)

@@ -9,7 +9,7 @@ from harness import journal as log
 from harness.counts import Counts, upper
 from harness.errors import HarnessError
 from harness.experiment.context import Context, History, Taken, live
-from harness.faults import NoEvidence, Replaced, Scaled, Share
+from harness.faults import NoEvidence, OnEach, Replaced, Scaled, Share
 from harness.proof import ENOUGH_REQUESTS, as_asked, enough_requests
 from harness.series import Missing, Window
 from harness.slo import SLO, Ratio
@@ -54,9 +54,11 @@ def await_evidence(context: Context, injected: float) -> bool:
     seen instead.
     """
     evidence = context.evidence
-    if not isinstance(evidence, Share | Scaled):
+    if not isinstance(evidence, Share | Scaled | OnEach):
         return True
     guard = Guard(context)
+    natural = evidence.within if isinstance(evidence, OnEach) else 0.0
+    patience = min(context.mesh.patience + natural, context.experiment.blast_radius.seconds)
     while True:
         now = context.now()
         shown, text = _shown(context, evidence, injected, now)
@@ -64,7 +66,7 @@ def await_evidence(context: Context, injected: float) -> bool:
         if shown:
             return True
         breached = guard.breached(context.meter.take(context.experiment.guardrails, Window(injected, now)))
-        if breached or now - injected > min(context.mesh.patience, context.experiment.blast_radius.seconds):
+        if breached or now - injected > patience:
             if isinstance(evidence, Share):
                 _see_share(context, evidence, Window(injected, context.now()), "inject")
             return False
@@ -154,6 +156,8 @@ class _Proof:
             return f", fault seen in {_percent(seen)} of requests"
         if isinstance(evidence, Scaled):
             return self._scaled(evidence)
+        if isinstance(evidence, OnEach):
+            return self._on_each(evidence)
         return self._replaced(evidence)
 
     def _replaced(self, evidence: Replaced) -> str:
@@ -180,7 +184,14 @@ class _Proof:
         self.given = asked and (requests is None or requests >= ENOUGH_REQUESTS)
         return f", {event.present} pods of {evidence.workloads}, {event.asked} asked for"
 
-    def _before(self, evidence: Replaced | Scaled) -> int:
+    def _on_each(self, evidence: OnEach) -> str:
+        requests = self._before(evidence) if evidence.selector_all else None
+        event = _see_pods(self.context, evidence, "observe", requests)
+        enough = requests is None or requests >= ENOUGH_REQUESTS
+        self.given = set(event.shown) == set(event.asked) and enough
+        return f", {len(event.shown)} of {len(event.asked)} pods {event.sign}"
+
+    def _before(self, evidence: Replaced | Scaled | OnEach) -> int:
         """The requests of the target from the gate to the kill; they are asked for once."""
         if self._requests is None:
             started = log.select(self.context.journal.events, log.PhaseStarted)
@@ -190,8 +201,13 @@ class _Proof:
         return self._requests
 
 
-def _shown(context: Context, evidence: Share | Scaled, injected: float, now: float) -> tuple[bool, str]:
+def _shown(
+    context: Context, evidence: Share | Scaled | OnEach, injected: float, now: float
+) -> tuple[bool, str]:
     """Whether the fault shows as asked for, and what is seen of it."""
+    if isinstance(evidence, OnEach):
+        told = _see_pods(context, evidence, "inject", None)
+        return set(told.shown) == set(told.asked), f"{len(told.shown)} of {len(told.asked)} pods {told.sign}"
     if isinstance(evidence, Scaled):
         seen = _see_scaled(context, evidence, "inject", None)
         return seen.present == seen.ready == seen.asked, f"{seen.present} of {seen.asked} pods left"
@@ -211,6 +227,17 @@ def _see_scaled(context: Context, evidence: Scaled, phase: str, requests: int | 
     """Counts the pods and writes that to the journal."""
     present, ready = context.strength(evidence.workloads)
     event = log.ScaledSeen(context.now(), phase, evidence.replicas, present, ready, requests)
+    context.journal.write(event)
+    return event
+
+
+def _see_pods(context: Context, evidence: OnEach, phase: str, requests: int | None) -> log.PodsSeen:
+    """Asks which pods show the fault, and writes that to the journal."""
+    now = context.now()
+    shown = context.witness.look(context.mesh.cluster, evidence, now)
+    asked = tuple(pod.name for pod in evidence.pods)
+    known = tuple(name for name in asked if name in shown)
+    event = log.PodsSeen(now, phase, asked, known, str(evidence.witness), requests)
     context.journal.write(event)
     return event
 
@@ -242,7 +269,7 @@ def _lacking(slos: Sequence[SLO], taken: Taken) -> str:
 def _untouched(context: Context, window: Window) -> str:
     """Why it would teach nothing to take pods from the target, as a phrase; empty when it has requests to lose."""
     evidence, target = context.evidence, context.scene.target
-    if not isinstance(evidence, Replaced | Scaled) or not evidence.selector_all:
+    if not isinstance(evidence, Replaced | Scaled | OnEach) or not evidence.selector_all:
         return ""
     seen = context.meter.requests(evidence, window)
     if isinstance(seen, Missing):

@@ -5,9 +5,20 @@ Everything here is pure. `Nothing()` is the null object: a run without a fault t
 
 from __future__ import annotations
 
+from harness.faults.certificates import CertificateExpiry, RootRotation
 from harness.faults.connections import Disconnect
 from harness.faults.control import BadConfig, ControlPlaneOutage
-from harness.faults.evidence import Evidence, NoEvidence, Replaced, Scaled, Share
+from harness.faults.evidence import (
+    Evidence,
+    Expired,
+    NoEvidence,
+    OnEach,
+    Recorded,
+    Reissued,
+    Replaced,
+    Scaled,
+    Share,
+)
 from harness.faults.fault import Fault, Nothing
 from harness.faults.pods import Evict, NodeDrain, PodKill
 from harness.faults.radius import PROTECTED, BlastRadius
@@ -20,19 +31,25 @@ __all__ = [
     "Abort",
     "BadConfig",
     "BlastRadius",
+    "CertificateExpiry",
     "ControlPlaneOutage",
     "Delay",
     "Disconnect",
     "Evict",
     "Evidence",
+    "Expired",
     "Fault",
     "NoEvidence",
     "NodeDrain",
     "Nothing",
+    "OnEach",
     "Pod",
     "PodKill",
+    "Recorded",
+    "Reissued",
     "Replaced",
     "RollingRestart",
+    "RootRotation",
     "Scale",
     "Scaled",
     "Scene",
