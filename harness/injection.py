@@ -138,7 +138,7 @@ class Injection:
         metadata = {"name": inverse.copy, "namespace": change.ref.namespace}
         copy: Manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": old["data"]}
         self._records.append(self._entries.record(self.name, change, inverse, expires=self.expires))
-        self._cluster.create(mark(copy, self._mark(key, old, inverse)))
+        self._cluster.create(mark(claimed(copy, self.name, self.expires), self._mark(key, old, inverse)))
 
         def rotated(current: Manifest) -> Manifest:
             if root_of(current) not in (root_of(old), inverse.after):

@@ -29,6 +29,7 @@ KINDS = {
         "Pod": ("pods", True),
         "ConfigMap": ("configmaps", True),
         "Service": ("services", True),
+        "Secret": ("secrets", True),
     },
     "/apis/apps/v1": {"Deployment": ("deployments", True), "ReplicaSet": ("replicasets", True)},
     "/apis/networking.istio.io/v1": {"VirtualService": ("virtualservices", True)},

@@ -1,4 +1,4 @@
-"""Faults of certificates through real Envoys whose certificates live for seconds: they bite, and are gone afterwards."""
+"""Faults of certificates through real Envoys, whose certificates live for seconds: they bite, and are gone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from harness.prometheus import Prometheus
 from harness.sidecars import seconds_left, trusted_root
 
 pytestmark = pytest.mark.e2e
-CATALOG = Target("catalog", namespace="shop")
+TARGET = Target("recommendations", namespace="shop")
 WIDE = BlastRadius(max_pods=10, namespaces=("shop", "istio-system"))
 ROOT_SECRET = Ref("v1", "Secret", "istio-system", "istio-ca-secret")
 ISTIOD = Ref("apps/v1", "Deployment", "istio-system", "istiod")
@@ -93,15 +93,9 @@ def ask(cluster):
         yield ask
 
 
-@pytest.fixture
-def target():
-    """The workload whose certificates are meant."""
-    return Target("recommendations", "shop")
-
-
-def resolved(cluster, fault, target):
+def resolved(cluster, fault):
     """Its scene."""
-    return resolve(cluster, target, run="bites", seed=1, fault=fault)
+    return resolve(cluster, TARGET, run="bites", seed=1, fault=fault)
 
 
 def state(cluster):
@@ -112,9 +106,9 @@ def state(cluster):
     return cluster.get(ISTIOD)["spec"], secrets
 
 
-def left(cluster, target):
+def left(cluster):
     """For how long the certificates of the target are good."""
-    return seconds_left(cluster, cluster.pods("shop", target.labels)).values()
+    return seconds_left(cluster, cluster.pods("shop", TARGET.labels)).values()
 
 
 def settled(cluster):
@@ -123,35 +117,33 @@ def settled(cluster):
     return len(pods) == 1 and pods[0].ready and not pods[0].terminating
 
 
-def test_certificates_run_out_while_nobody_renews_them(cluster, ledger, ask, target):
+def test_certificates_run_out_while_nobody_renews_them(cluster, ledger, ask):
     """New connections fail with 503, before and afterwards they do not."""
     fault = CertificateExpiry(within=30)
     before = state(cluster)
     assert ask(20) == {200: 20}
-    scene = resolved(cluster, fault, target)
+    scene = resolved(cluster, fault)
     with inject(cluster, fault, scene, ledger=ledger, blast_radius=WIDE):
-        eventually(lambda: max(left(cluster, target)) < 0, within=20.0)
+        eventually(lambda: max(left(cluster)) < 0, within=20.0)
         steadily(lambda: ask(5) == {503: 5})
     assert state(cluster) == before
-    eventually(lambda: settled(cluster) and min(left(cluster, target)) > 0, within=20.0)
+    eventually(lambda: settled(cluster) and min(left(cluster)) > 0, within=20.0)
     steadily(lambda: ask(5) == {200: 5})
 
 
-def test_certificates_that_live_longer_than_the_fault_waits_are_refused(cluster, target):
+def test_certificates_that_live_longer_than_the_fault_waits_are_refused(cluster):
     """Before anything is changed, with the reason."""
     fault = CertificateExpiry(within=0.5)
     with pytest.raises(HarnessError, match=r"are good for \d s, and it waits 0 s for their end"):
-        fault.changes(resolved(cluster, fault, target))
+        fault.changes(resolved(cluster, fault))
 
 
-def test_another_root_is_in_use_until_the_revert_and_the_old_one_after_it(
-    cluster, ledger, ask, target, tmp_path
-):
+def test_another_root_is_in_use_until_the_revert_and_the_old_one_after_it(cluster, ledger, ask, tmp_path):
     """By what istiod tells and by what the sidecars follow; no key is written to the ledger."""
     fault = RootRotation(within=30)
     before, old = state(cluster), trusted_root(cluster, "shop")
     key = base64.b64decode(before[1]["istio-ca-secret"]["ca-key.pem"])
-    scene = resolved(cluster, fault, target)
+    scene = resolved(cluster, fault)
     written = []
     with inject(cluster, fault, scene, ledger=ledger, blast_radius=WIDE) as injection:
         written += [path.read_bytes() for path in ledger.directory.glob("*.jsonl")]
@@ -171,21 +163,19 @@ def test_another_root_is_in_use_until_the_revert_and_the_old_one_after_it(
             assert base64.b64encode(secret)[40:80] not in text
 
 
-def test_between_those_that_have_followed_and_those_that_have_not_connections_fail(
-    cluster, ledger, ask, target
-):
+def test_between_those_that_have_followed_and_those_that_have_not_connections_fail(cluster, ledger, ask):
     """That is the harm of a rotation without a time in which both are trusted."""
     fault = RootRotation(within=30)
     codes, callers = Counter(), cluster.pods("shop", {"app": "frontend"})
     # The two ends are to renew at different times: the target is started while the other's certificate is in use.
     eventually(lambda: LIFETIME * 0.6 < min(seconds_left(cluster, callers).values()) < LIFETIME * 0.8)
-    (old,) = cluster.pods("shop", target.labels)
+    (old,) = cluster.pods("shop", TARGET.labels)
     cluster.delete(old.ref, 0)
     eventually(
-        lambda: [pod.ready for pod in cluster.pods("shop", target.labels) if pod.uid != old.uid] == [True]
+        lambda: [pod.ready for pod in cluster.pods("shop", TARGET.labels) if pod.uid != old.uid] == [True]
     )
     steadily(lambda: ask(5) == {200: 5})
-    with inject(cluster, fault, resolved(cluster, fault, target), ledger=ledger, blast_radius=WIDE):
+    with inject(cluster, fault, resolved(cluster, fault), ledger=ledger, blast_radius=WIDE):
 
         def harmed():
             codes.update(ask(5))
@@ -196,12 +186,12 @@ def test_between_those_that_have_followed_and_those_that_have_not_connections_fa
     eventually(lambda: ask(20) == {200: 20}, within=20.0)
 
 
-def test_a_rotation_is_healed_by_a_machine_that_has_only_the_kubeconfig(cluster, ledger, tmp_path, target):
+def test_a_rotation_is_healed_by_a_machine_that_has_only_the_kubeconfig(cluster, ledger, tmp_path):
     """From the copy in the cluster, once the claim is over; the copy goes."""
     fault = RootRotation(within=30)
     before = state(cluster)
     injection = inject(
-        cluster, fault, resolved(cluster, fault, target), ledger=ledger, blast_radius=WIDE, expires_in=0.1
+        cluster, fault, resolved(cluster, fault), ledger=ledger, blast_radius=WIDE, expires_in=0.1
     )
     assert state(cluster) != before
     time.sleep(0.2)  # what is waited for is the end of the claim
@@ -215,7 +205,7 @@ def test_a_rotation_is_healed_by_a_machine_that_has_only_the_kubeconfig(cluster,
 
 
 @pytest.fixture
-def perform(cluster, victim, ledger, tmp_path, monkeypatch, target):
+def perform(cluster, victim, ledger, tmp_path, monkeypatch):
     """Runs an experiment on recommendations with a fault: the judgement, and what was written about it."""
     monkeypatch.chdir(ROOT)
     prometheus = Prometheus(victim.prometheus_url)
@@ -225,7 +215,7 @@ def perform(cluster, victim, ledger, tmp_path, monkeypatch, target):
         before = state(cluster)
         experiment = Experiment(
             [SLO("front page", availability("frontend", "shop"), at_least=0.9)],
-            target,
+            TARGET,
             fault,
             Load("browse", rate=100),
             WIDE,
