@@ -6,6 +6,7 @@ All of it may be done twice, and by several at once. It goes on past an object t
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
@@ -117,6 +118,7 @@ def _elsewhere(cluster: Cluster, found: Leftovers) -> Healing:
             continue
         try:
             cluster.delete(ref, uid=uid)
+            _when_gone(cluster, ref)
             healing += Healing(done=(f"{ref}, which a run left whose claim is over, is deleted.",))
         except HarnessError as error:
             healing += Healing(failed=(f"{ref}, which a run left whose claim is over, is in force: {error}",))
@@ -176,6 +178,8 @@ def _uncreate(cluster: Cluster, undo: Uncreate) -> Healing:
         if uid != undo.uid and owner_of(current) != undo.owner:
             return Healing(kept=(f"{undo.ref} was created by somebody else meanwhile; it is left alone.",))
         cluster.delete(undo.ref, uid=uid)
+        if current["metadata"].get("finalizers"):
+            _when_gone(cluster, undo.ref)
     return Healing(done=(f"{undo.ref} is deleted again.",))
 
 
@@ -229,14 +233,21 @@ def _when_gone(cluster: Cluster, ref: Ref) -> Manifest | None:
     """
     began = time.monotonic()
     while (current := cluster.get(ref)) is not None and "deletionTimestamp" in current["metadata"]:
+        finalizers = current["metadata"].get("finalizers") or ()
         grace = current["metadata"].get("deletionGracePeriodSeconds", _GRACE)
         waited = time.monotonic() - began
-        if waited > min(grace, _LONGEST_GRACE) + _MARGIN:
+        if waited > min(max(grace, _GRACE if finalizers else 0.0), _LONGEST_GRACE) + _MARGIN:
             raise HarnessError(
-                f"It is still being deleted after {waited:.0f} s; see what holds it up (its finalizers, its node)."
+                f"It is still being deleted after {waited:.0f} s; see what holds it up ({_held_by(finalizers)})."
             )
         time.sleep(_POLL)
     return current
+
+
+def _held_by(finalizers: Sequence[str]) -> str:
+    if not finalizers:
+        return "its finalizers, its node"
+    return f"whoever is to take {', '.join(finalizers)} off its finalizers has not done so: look at its controller"
 
 
 def _restore_fields(cluster: Cluster, undo: Restore) -> Healing:

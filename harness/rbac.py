@@ -45,6 +45,8 @@ class Need:
 def plural(kind: str) -> str:
     """The resource of a kind, by the rule that Kubernetes' own code generators follow."""
     name = kind.lower()
+    if name.endswith("chaos"):  # Chaos Mesh names its resources after the kinds: networkchaos
+        return name
     if name.endswith("y") and name[-2] not in "aeiou":
         return f"{name[:-1]}ies"
     return f"{name}es" if name.endswith(("s", "x", "ch", "sh")) else f"{name}s"

@@ -6,6 +6,7 @@ Everything here is pure. `Nothing()` is the null object: a run without a fault t
 from __future__ import annotations
 
 from harness.faults.certificates import CertificateExpiry, RootRotation
+from harness.faults.chaosmesh import DnsFailure, PacketDelay, PacketLoss, Partition
 from harness.faults.connections import Disconnect
 from harness.faults.control import BadConfig, ControlPlaneOutage
 from harness.faults.evidence import (
@@ -35,6 +36,7 @@ __all__ = [
     "ControlPlaneOutage",
     "Delay",
     "Disconnect",
+    "DnsFailure",
     "Evict",
     "Evidence",
     "Expired",
@@ -43,6 +45,9 @@ __all__ = [
     "NodeDrain",
     "Nothing",
     "OnEach",
+    "PacketDelay",
+    "PacketLoss",
+    "Partition",
     "Pod",
     "PodKill",
     "Recorded",
