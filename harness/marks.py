@@ -33,6 +33,9 @@ EXPIRES: Final = "harness.mesh/expires"
 CLAIM: Final = "harness.mesh/claim"
 """The label, always "true", of every object that a run created or changed."""
 
+SETTLED: Final = "harness.mesh/settled"
+"""The annotation that an object carries for a moment, so that it has another version."""
+
 _UNDO: Final = "harness.mesh/undo."
 _REVISION: Final = "deployment.kubernetes.io/revision"  # Kubernetes counts the rollouts of a Deployment in it
 _STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
@@ -94,6 +97,16 @@ def mark(manifest: Manifest, made: Mark) -> Manifest:
     text = json.dumps(content, separators=(",", ":"), sort_keys=True)
     marked["metadata"]["annotations"] = {**annotations, f"{_UNDO}{made.key}": text}
     return marked
+
+
+def annotated(manifest: Manifest, name: str, text: str) -> Manifest:
+    """The object with an annotation, or without it when `text` is empty."""
+    changed = deepcopy(manifest)
+    if text:
+        changed["metadata"]["annotations"] = {**(changed["metadata"].get("annotations") or {}), name: text}
+    else:
+        _remove(changed["metadata"], "annotations", name)
+    return changed
 
 
 def unmark(manifest: Manifest, key: str) -> Manifest:

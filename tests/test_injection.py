@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scenes import refusal
+from support import eventually
 
 from harness.changes import ABSENT, Create, Delete, Edit, Eviction, Patch, Ref, Rotate, to_json
+from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.faults import Abort, BadConfig, BlastRadius, Disconnect, Evict, Nothing, PodKill, Scale, Target
 from harness.injection import EXPIRES, Healing, apply_changes, heal, inject, resolve
@@ -359,6 +361,21 @@ def test_a_fault_beyond_the_blast_radius_is_refused_before_the_first_write(clust
     assert shop.writes() == []
 
 
+def test_the_blast_radius_is_that_of_all_faults_in_force_together(cluster, shop, ledger):
+    """Each of the two alone would stay within it; the first one gone, the second may be."""
+    scene, half = _scene(cluster), BlastRadius(max_pods=2, max_percent=60)
+    other = Abort(500, percent=30, path="/other")
+    with inject(cluster, Abort(503, percent=50), scene, ledger=ledger, blast_radius=half):
+        before = shop.state()
+        with pytest.raises(
+            HarnessError, match=r"with abort 503 50% in force, would take away 80 % of shop/payments.*60 %"
+        ):
+            inject(cluster, other, scene, ledger=ledger, blast_radius=half)
+        assert shop.state() == before
+    with inject(cluster, other, scene, ledger=ledger, blast_radius=half):
+        pass
+
+
 def test_a_mesh_in_which_another_run_is_at_work_is_refused(cluster, shop, ledger, tmp_path):
     """Two faults at once would spoil both verdicts; whoever holds the ledger may inject again."""
     other = Ledger(tmp_path / "ledger")
@@ -445,6 +462,26 @@ def test_a_patch_whose_answer_was_lost_is_still_undone(cluster, shop, ledger):
     shop.after = lose
     with _apply(cluster, ledger, RETRIES):
         assert shop.objects[CATALOG_PATH]["spec"]["http"] == [{"route": []}]
+    assert _state(shop) == before
+
+
+def test_a_request_that_got_no_answer_is_not_taken_for_undone(shop, write_kubeconfig, ledger):
+    """It may have its effect when everything was reverted: it stays in the ledger, for whoever heals."""
+    before, go = _state(shop), threading.Event()
+
+    def hold(request):
+        if request.method == "POST" and "envoyfilters" in request.path:
+            assert go.wait(20)
+
+    shop.before = hold
+    with Cluster.connect(write_kubeconfig(shop.url), timeout=0.5) as hurried:
+        with pytest.raises(HarnessError, match=r"may still be on its way.*Run `harness heal`"):
+            _apply(hurried, ledger, *CHANGES[:2])
+        assert _state(shop) == before
+        go.set()
+        eventually(lambda: FILTER_PATH in shop.objects)
+        shop.before = lambda request: None
+        assert heal(hurried, ledger).failed == ()
     assert _state(shop) == before
 
 
@@ -840,6 +877,25 @@ def test_no_key_of_a_root_is_written_down_outside_the_cluster(cluster, shop, led
             assert base64.b64encode(key.encode()).decode()[:60] not in written
             assert key.splitlines()[1] not in repr(injection.changes)
     assert not [path for path in shop.objects if "harness-keeps" in path]
+
+
+def test_a_new_root_that_comes_late_does_not_get_in_when_the_old_one_is_healed(cluster, shop, ledger):
+    """The write that got no answer names the version that it would replace."""
+    before, late = _state(shop), []
+
+    def hold_back(request):
+        if request.method == "PUT" and request.path == ROOT_PATH:
+            late.append(request)
+            return _forbidden(shop)
+        return None
+
+    shop.before = hold_back
+    with pytest.raises(HarnessError, match="may not change Secret"):
+        _apply(cluster, ledger, Rotate(ROOT))
+    shop.before = lambda request: None
+    heal(cluster, ledger)
+    assert shop.answer(late[0]).code == 409
+    assert _state(shop) == before
 
 
 def test_a_root_that_somebody_else_has_put_there_meanwhile_stays(cluster, shop, ledger):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from support import eventually
@@ -83,6 +84,7 @@ def perform(world, write_kubeconfig, tmp_path, monkeypatch):
         timeout = 0.5 if world.prometheus == "hang" else 5.0
         prometheus = Prometheus(prometheus_url or world.prometheus_url, timeout=timeout)
         with (
+            closing(prometheus),
             Cluster.connect(write_kubeconfig(world.api.url)) as cluster,
             Journal(tmp_path / "run.jsonl") as journal,
         ):
@@ -96,7 +98,6 @@ def perform(world, write_kubeconfig, tmp_path, monkeypatch):
                 ledger=Ledger(tmp_path / "ledger"),
                 weaken=weaken,
             )
-        prometheus.close()
         return judgement, log.read(journal.path)
 
     return perform
