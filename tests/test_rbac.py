@@ -2,8 +2,9 @@
 
 import yaml
 
-from harness.changes import ABSENT, Create, Delete, Edit, Patch, Ref
+from harness.changes import ABSENT, Create, Delete, Edit, Patch, Ref, Rotate
 from harness.cli import main
+from harness.faults import PodKill, RootRotation
 from harness.leftovers import KINDS
 from harness.rbac import Need, missing, needs, plural, roles
 
@@ -30,6 +31,17 @@ def test_what_is_needed_follows_from_the_changes():
     deleted = needs([Delete(ROUTE)], "shop")
     assert {need.verb for need in deleted if need.resource == "configmaps"} == {"get", "create", "delete"}
     assert Need("shop", "", "pods/proxy", "get") in needs([], "shop", probes=True) - needs([], "shop")
+
+
+def test_a_rotation_needs_the_secret_and_a_copy_beside_it():
+    """What certificates tell is asked of the target's agents."""
+    rotated = needs([Rotate(Ref("v1", "Secret", "istio-system", "cacerts"))], "shop", fault=RootRotation())
+    verbs = {need.verb for need in rotated if need.resource == "secrets"}
+    assert verbs == {"get", "update", "create", "delete"}
+    assert {need.namespace for need in rotated if need.resource == "secrets"} == {"istio-system"}
+    assert Need("shop", "", "pods/proxy", "get") in rotated
+    assert Need("shop", "", "configmaps", "get", "istio-ca-root-cert") in rotated
+    assert not {need for need in needs([], "shop", fault=PodKill()) if need.resource == "pods/proxy"}
 
 
 def test_roles_give_exactly_what_is_needed():
