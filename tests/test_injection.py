@@ -898,6 +898,21 @@ def test_a_new_root_that_comes_late_does_not_get_in_when_the_old_one_is_healed(c
     assert _state(shop) == before
 
 
+def test_the_copy_of_a_root_stays_as_long_as_the_root_could_not_be_put_back(cluster, shop, tmp_path):
+    """It is the only one there is; the next time all is well."""
+    before = _state(shop)
+    gone = apply_changes(cluster, (Rotate(ROOT),), run="run", ledger=Ledger(tmp_path / "gone"), expires_in=-1)
+    gone._entries.close()
+    shop.before = lambda request: _forbidden(shop) if request.method == "PUT" else None
+    healing = heal(cluster, Ledger(tmp_path / "here"))
+    assert "harness-keeps" in healing.failed[0]
+    [copy] = [path for path in shop.objects if "harness-keeps" in path]
+    assert _held(shop, copy)["ca-key.pem"] == OLD_ROOT.key
+    shop.before = lambda request: None
+    assert heal(cluster, Ledger(tmp_path / "here")).failed == ()
+    assert _state(shop) == before
+
+
 def test_a_root_that_somebody_else_has_put_there_meanwhile_stays(cluster, shop, ledger):
     """It is said, and the copy goes; so it is when the Secret was deleted."""
     theirs = Issuer("theirs").secret()

@@ -20,6 +20,7 @@ from harness import (
     HarnessError,
     Load,
     Nothing,
+    PacketLoss,
     RootRotation,
     Target,
     Verdict,
@@ -136,6 +137,14 @@ def test_certificates_that_live_longer_than_the_fault_waits_are_refused(cluster)
     fault = CertificateExpiry(within=0.5)
     with pytest.raises(HarnessError, match=r"are good for \d s, and it waits 0 s for their end"):
         fault.changes(resolved(cluster, fault))
+
+
+def test_faults_of_packets_are_refused_where_there_is_no_chaos_mesh(cluster):
+    """As in the local mesh, whose pods share one network: by discovery, with the reason."""
+    with pytest.raises(
+        HarnessError, match="knows no NetworkChaos.*install Chaos Mesh, or use Delay or Abort"
+    ):
+        PacketLoss(5).changes(resolved(cluster, PacketLoss(5)))
 
 
 def test_another_root_is_in_use_until_the_revert_and_the_old_one_after_it(cluster, ledger, ask, tmp_path):
