@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack, suppress
 from copy import deepcopy
 from uuid import uuid4
 
@@ -23,7 +24,19 @@ from support import eventually
 from harness.changes import ABSENT, Create, Delete, Edit, Eviction, Patch, Ref, Rotate, to_json
 from harness.cluster import Cluster
 from harness.errors import HarnessError
-from harness.faults import Abort, BadConfig, BlastRadius, Disconnect, Evict, Nothing, PodKill, Scale, Target
+from harness.faults import (
+    Abort,
+    BadConfig,
+    BlastRadius,
+    Delay,
+    Disconnect,
+    Evict,
+    Nothing,
+    PodKill,
+    RollingRestart,
+    Scale,
+    Target,
+)
 from harness.injection import EXPIRES, Healing, apply_changes, heal, inject, resolve
 from harness.ledger import Ledger
 from harness.marks import CLAIM, marks
@@ -802,6 +815,74 @@ def test_another_machine_gives_back_the_state_before_from_the_objects_alone(
     assert heal(cluster, Ledger(tmp_path / uuid4().hex)).failed == ()
     assert _state(shop) == before
     assert heal(cluster, Ledger(tmp_path / uuid4().hex)) == Healing()
+
+
+class _Visitor:
+    """Somebody who edits the route and the Deployment just before the request with this number is served."""
+
+    def __init__(self, api, number):
+        self._api, self._left, self._serve = api, number, api.before
+        api.before = self.before
+
+    def before(self, request):
+        self._left -= 1
+        if self._left == -1:
+            self.edit()
+        return self._serve(request)
+
+    def edit(self):
+        self._left = -2
+        for path, manifest in list(self._api.objects.items()):
+            if path == CATALOG_PATH or manifest["kind"] == "Deployment":
+                edited = deepcopy(manifest)
+                edited["metadata"].setdefault("annotations", {})["visitor"] = "was here"
+                self._api.put(edited)
+
+
+_FAULTS = (
+    Abort(503, percent=30),
+    Abort(500, percent=10, path="/items"),
+    Delay(0.2, percent=40),
+    Scale(0),
+    Scale(1),
+    RollingRestart(),
+    BadConfig(Patch(CATALOG, (Edit(("spec", "http"), []), Edit(("metadata", "labels"), {"broken": "yes"})))),
+    BadConfig(_manifest(Ref(CATALOG.api_version, CATALOG.kind, "shop", "another"), hosts=["x"], http=[])),
+)
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    faults=st.lists(st.sampled_from(_FAULTS), min_size=1, max_size=3, unique_by=str),
+    number=st.integers(0, 12),
+    effect=st.booleans(),
+    visit=st.integers(0, 30),
+    here=st.booleans(),
+)
+def test_whatever_the_faults_heal_gives_back_the_state_before_and_what_somebody_edited(
+    cluster, shop, tmp_path, *, faults, number, effect, visit, here
+):
+    """Broken off at any write, edited at any request, healed on this machine or on another one."""
+    _fill(shop)
+    _deployed(shop)
+    before = _state(shop)
+    _Outage(shop, number, effect=effect)
+    visitor = _Visitor(shop, visit)
+    ledger, radius = Ledger(tmp_path / uuid4().hex), BlastRadius(max_pods=9)
+    with suppress(HarnessError), ExitStack() as stack:
+        for fault in faults:
+            scene = resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=fault)
+            stack.enter_context(
+                inject(cluster, fault, scene, ledger=ledger, blast_radius=radius, expires_in=-1)
+            )
+    shop.before = shop.after = lambda request: None
+    if visitor._left != -2:
+        visitor.edit()
+    assert heal(cluster, ledger if here else Ledger(tmp_path / uuid4().hex)).failed == ()
+    for manifest in before.values():
+        if manifest["kind"] in ("Deployment", "VirtualService"):
+            manifest["metadata"].setdefault("annotations", {})["visitor"] = "was here"
+    assert _state(shop) == before
 
 
 def test_what_a_changed_object_says_is_written_with_the_change_and_goes_with_it(cluster, shop, ledger):

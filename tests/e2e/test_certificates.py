@@ -142,7 +142,7 @@ def test_certificates_that_live_longer_than_the_fault_waits_are_refused(cluster)
 def test_faults_of_packets_are_refused_where_there_is_no_chaos_mesh(cluster):
     """As in the local mesh, whose pods share one network: by discovery, with the reason."""
     with pytest.raises(
-        HarnessError, match="knows no NetworkChaos.*install Chaos Mesh, or use Delay or Abort"
+        HarnessError, match=r"knows no NetworkChaos.*install Chaos Mesh, or use Delay or Abort"
     ):
         PacketLoss(5).changes(resolved(cluster, PacketLoss(5)))
 
