@@ -32,8 +32,10 @@ __all__ = [
     "Recreate",
     "Ref",
     "Restore",
+    "Rotate",
     "Uncreate",
     "Undo",
+    "Unrotate",
     "apply",
     "as_written",
     "change_from_json",
@@ -187,8 +189,30 @@ class Outlast:
     seconds: float
 
 
-Change = Create | Patch | Delete | Eviction | Attach
-Undo = Uncreate | Restore | Recreate | LeftToController | Outlast
+@dataclass(frozen=True)
+class Rotate:
+    """Gives a Secret that holds the root of a mesh a new one (see `harness.roots`); nothing of it is in the change."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True)
+class Unrotate:
+    """Undoes a `Rotate`: the old root is in another Secret of the same namespace, which goes afterwards.
+
+    Attributes:
+        ref: the Secret that holds the root.
+        copy: the name of the Secret that keeps the old one.
+        after: the fingerprint of the new root; another one that is there was put there by somebody else.
+    """
+
+    ref: Ref
+    copy: str = ""
+    after: str = ""
+
+
+Change = Create | Patch | Delete | Eviction | Attach | Rotate
+Undo = Uncreate | Restore | Recreate | LeftToController | Outlast | Unrotate
 
 
 def ref_of(manifest: Manifest) -> Ref:
@@ -255,6 +279,8 @@ def undo(change: Change, before: Manifest | None) -> Undo:
         if any(one["name"] == name for one in before["spec"].get("ephemeralContainers") or ()):
             raise HarnessError(f"{change.ref} has a container {name} already; give the run another name.")
         return Outlast(change.ref, before["metadata"].get("uid", ""), name, change.seconds)
+    if isinstance(change, Rotate):
+        return Unrotate(change.ref)
     if _is_controlled(before):
         return LeftToController(change.ref)
     return Recreate(as_written(before), before["metadata"].get("uid", ""))
@@ -301,6 +327,8 @@ def change_from_json(raw: dict[str, Any]) -> Change:
             return Eviction(Ref(**ref))
         case {"Attach": {"ref": ref, "container": container, "seconds": seconds}}:
             return Attach(Ref(**ref), container, seconds)
+        case {"Rotate": {"ref": ref}}:
+            return Rotate(Ref(**ref))
     raise ValueError(f"not a change: {raw}")
 
 
@@ -321,6 +349,8 @@ def undo_from_json(raw: dict[str, Any]) -> Undo:
             return LeftToController(Ref(**ref))
         case {"Outlast": {"ref": ref, "uid": uid, "container": container, "seconds": seconds}}:
             return Outlast(Ref(**ref), uid, container, seconds)
+        case {"Unrotate": {"ref": ref, "copy": copy, "after": after}}:
+            return Unrotate(Ref(**ref), str(copy), str(after))
     raise ValueError(f"not an inverse of a change: {raw}")
 
 

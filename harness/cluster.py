@@ -227,28 +227,6 @@ class Cluster:
         self._wire.content(answer, f"evict {ref}")
         return ""
 
-    def attach(self, ref: Ref, container: Manifest, *, uid: str) -> None:
-        """Puts an ephemeral container into a pod that runs; one of that name that is there stays as it is.
-
-        Args:
-            ref: the pod.
-            container: the manifest of the container.
-            uid: put it only into the pod that has this UID.
-
-        Raises:
-            HarnessError: the pod is gone, or the server does not admit the container.
-        """
-
-        def added(pod: Manifest) -> Manifest:
-            if pod["metadata"]["uid"] != uid:
-                raise HarnessError(f"{ref} is another one by now; resolve the target again.")
-            there = pod["spec"].get("ephemeralContainers") or []
-            if any(one["name"] == container["name"] for one in there):
-                return pod
-            return {**pod, "spec": {**pod["spec"], "ephemeralContainers": [*there, container]}}
-
-        self.patch(ref, added, subresource="ephemeralcontainers")
-
     def serves(self, api_version: str, resource: str) -> bool:
         """Whether the server has a resource, in the plural, with its subresource: `pods/ephemeralcontainers`."""
         return resource in self._resources(api_version)
@@ -311,6 +289,28 @@ class Cluster:
         cause = str(status.get("message", ""))
         closed = cause.removesuffix("\n").endswith(_CLOSED_BY_PEER) and "dial tcp" not in cause
         return Plaintext.REFUSED if answer.code == 503 and closed else Plaintext.UNREACHABLE
+
+    def asked(self, pod: Pod, port: int, path: str) -> str:
+        """What a port of the pod answers to GET `path`, through the API server (`get` on `pods/proxy`).
+
+        Raises:
+            HarnessError: the API server or the pod does not answer, or refuses.
+        """
+        where = f"/api/v1/namespaces/{quote(pod.namespace)}/pods/{quote(pod.name)}:{port}/proxy/{path}"
+        answer = self._wire.call("GET", where, patience=1.0)
+        if answer.code != 200:
+            raise HarnessError(
+                self._wire.refusal(answer, f"ask port {port} of {pod.ref} (get on pods/proxy)")
+            )
+        return answer.text
+
+    def knows(self, api_version: str, kind: str) -> bool:
+        """Whether the server has such a kind, as discovery says."""
+        try:
+            self._kind(api_version, kind)
+        except UnknownKindError:
+            return False
+        return True
 
     def close(self) -> None:
         """Closes the connections."""

@@ -17,6 +17,7 @@ from harness.changes import (
     Eviction,
     Manifest,
     Patch,
+    Rotate,
     apply,
     render,
     undo,
@@ -27,10 +28,10 @@ from harness.experiment import Experiment
 from harness.faults import (
     Evidence,
     NoEvidence,
+    OnEach,
     Recurring,
     Replaced,
     Restarted,
-    Running,
     Scaled,
     Scene,
     Share,
@@ -70,7 +71,12 @@ def plan(
         **({"and again": f"every {rhythm.every:g} s"} if rhythm else {}),
     }
     probes = any(isinstance(slo.sli, Probe) for slo in experiment.indicators)
-    wanted = needs((*weaken, *foreseen(experiment.fault, scene)), experiment.target.namespace, probes=probes)
+    wanted = needs(
+        (*weaken, *foreseen(experiment.fault, scene)),
+        experiment.target.namespace,
+        probes=probes,
+        fault=experiment.fault,
+    )
     return Plan(yaml.safe_dump(content, sort_keys=False, width=110), wanted)
 
 
@@ -85,8 +91,8 @@ def _evidence(evidence: Evidence) -> Any:  # noqa: PLR0911  # one for each kind
             return {"pods whose UIDs are gone at first": list(evidence.uids), "and again": "until the revert"}
         case Restarted():
             return {"pods": list(evidence.before), "whose container is started again": evidence.container}
-        case Running():
-            return {"pods": list(evidence.uids), "in which a container runs": evidence.container}
+        case OnEach():
+            return {"pods that": str(evidence.witness), "all of": [pod.name for pod in evidence.pods]}
         case Scaled():
             workloads = str(evidence.workloads)
             return {"ready pods": evidence.replicas, "of": workloads, "instead of": evidence.before}
@@ -125,6 +131,8 @@ def _change(change: Change, cluster: Cluster) -> Manifest:
             return {"evict": str(ref)}
         case Attach(ref, container):
             return {"attach": str(ref), "container": container}
+        case Rotate(ref):
+            return {"give a new root to": str(ref)}
         case Patch(ref, edits):
             if current is None:
                 raise HarnessError(f"There is no {ref}.")

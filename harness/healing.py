@@ -20,16 +20,19 @@ from harness.changes import (
     Restore,
     Uncreate,
     Undo,
+    Unrotate,
     owner_of,
     ref_of,
     render,
     restore,
 )
 from harness.cluster import Cluster, MissingError
+from harness.ephemeral import ended, has, outlast
 from harness.errors import HarnessError
 from harness.ledger import Entries, Ledger, Record
 from harness.leftovers import Leftovers, leftovers
-from harness.marks import Mark, digest, unmark
+from harness.marks import SETTLED, Mark, annotated, digest, unmark
+from harness.roots import root_of, with_root_of
 
 _GRACE: Final = 30.0  # seconds that Kubernetes gives a pod to end unless it says otherwise
 _LONGEST_GRACE: Final = 120.0
@@ -115,12 +118,15 @@ def _elsewhere(cluster: Cluster, found: Leftovers) -> Healing:
             healing += Healing(
                 failed=(f"{ref}, which a run changed whose claim is over, is not restored: {error}",)
             )
-    keepsakes = {ref_of(manifest) for manifest, made in found.changed if isinstance(made.undo, Recreate)}
+    keepsakes = {
+        ref_of(manifest) for manifest, made in found.changed if isinstance(made.undo, Recreate | Unrotate)
+    }
     for ref, uid in found.created:
         if ref in keepsakes:
             continue
         try:
             cluster.delete(ref, uid=uid)
+            _when_gone(cluster, ref)
             healing += Healing(done=(f"{ref}, which a run left whose claim is over, is deleted.",))
         except HarnessError as error:
             healing += Healing(failed=(f"{ref}, which a run left whose claim is over, is in force: {error}",))
@@ -133,6 +139,8 @@ def _by_mark(cluster: Cluster, manifest: Manifest, made: Mark) -> Healing:
         healing = _recreate(cluster, made.undo)
         cluster.delete(ref_of(manifest))
         return healing
+    if isinstance(made.undo, Unrotate):
+        return _unrotate(cluster, made.undo)
     healing, restored = _restore_fields(cluster, replace(made.undo, mark=made.key), manifest)
     if healing.done and restored is not None and digest(restored) != made.before:
         return healing + Healing(
@@ -178,8 +186,8 @@ def unsettled(cluster: Cluster, records: Sequence[Record]) -> tuple[Record, ...]
             case Outlast():
                 current = cluster.get(undo.ref)
                 same = current is not None and current["metadata"]["uid"] == undo.uid
-                return same and not _is_in(current or {}, undo.container)
-        return isinstance(undo, Restore)
+                return same and not has(current or {}, undo.container)
+        return isinstance(undo, Restore | Unrotate)
 
     return tuple(record for record in records if may_come(record.undo))
 
@@ -200,7 +208,7 @@ def _is_in_force(cluster: Cluster, undo: Undo) -> bool:
     """Whether an object shows the very change that this one undoes."""
     if isinstance(undo, LeftToController):
         return False
-    current = cluster.get(undo.ref)
+    current = cluster.get(_copy_of(undo) if isinstance(undo, Unrotate) else undo.ref)
     match undo:
         case Uncreate(_, owner, uid):
             return current is not None and (owner_of(current) == owner or current["metadata"]["uid"] == uid)
@@ -210,8 +218,9 @@ def _is_in_force(cluster: Cluster, undo: Undo) -> bool:
             return current is None
         case Outlast(_, uid, container):
             same = current is not None and current["metadata"]["uid"] == uid
-            ended = "terminated" in _state(current or {}, container)
-            return same and not ended and _is_in(current or {}, container)
+            return same and has(current or {}, container) and not ended(current or {}, container)
+        case Unrotate():
+            return current is not None
 
 
 def _restore(cluster: Cluster, record: Record) -> Healing:
@@ -225,44 +234,9 @@ def _restore(cluster: Cluster, record: Record) -> Healing:
         case LeftToController(ref):
             return Healing(done=(f"{ref} is replaced by its controller.",))
         case Outlast():
-            return _outlast(cluster, record.undo)
-
-
-def _outlast(cluster: Cluster, undo: Outlast) -> Healing:
-    """Waits for the end of a program that nobody can end, since it is in a pod of somebody else.
-
-    Raises:
-        HarnessError: it has not ended some seconds after its time, or has not even begun.
-    """
-    began = time.monotonic()
-    while True:
-        pod = cluster.get(undo.ref)
-        if pod is None or pod["metadata"]["uid"] != undo.uid:
-            return Healing(done=(f"{undo.ref} is gone, and container {undo.container} with it.",))
-        if not _is_in(pod, undo.container):
-            return Healing(done=(f"Container {undo.container} was never put into {undo.ref}.",))
-        state = _state(pod, undo.container)
-        if "terminated" in state:
-            return Healing(
-                done=(
-                    f"Container {undo.container} of {undo.ref} has ended; it is listed until the pod goes.",
-                )
-            )
-        if time.monotonic() - began > undo.seconds + _MARGIN:
-            why = "runs still" if "running" in state else "has not begun, and may yet"
-            raise HarnessError(f"Its container {undo.container} {why}; delete the pod to be rid of it.")
-        time.sleep(_POLL)
-
-
-def _is_in(pod: Manifest, container: str) -> bool:
-    """Whether an ephemeral container of that name was put into the pod."""
-    return any(one["name"] == container for one in pod["spec"].get("ephemeralContainers") or ())
-
-
-def _state(pod: Manifest, container: str) -> Manifest:
-    """The state of an ephemeral container, {} when nobody has said anything about it."""
-    told = (pod.get("status") or {}).get("ephemeralContainerStatuses") or ()
-    return next((one.get("state") or {} for one in told if one["name"] == container), {})
+            return Healing(done=(outlast(cluster, record.undo),))
+        case Unrotate():
+            return _unrotate(cluster, record.undo)
 
 
 def _uncreate(cluster: Cluster, undo: Uncreate) -> Healing:
@@ -272,7 +246,43 @@ def _uncreate(cluster: Cluster, undo: Uncreate) -> Healing:
         if uid != undo.uid and owner_of(current) != undo.owner:
             return Healing(kept=(f"{undo.ref} was created by somebody else meanwhile; it is left alone.",))
         cluster.delete(undo.ref, uid=uid)
+        if current["metadata"].get("finalizers"):
+            _when_gone(cluster, undo.ref)
     return Healing(done=(f"{undo.ref} is deleted again.",))
+
+
+def _unrotate(cluster: Cluster, undo: Unrotate) -> Healing:
+    """Puts the old root back from its copy, unless somebody else has given the mesh another one since.
+
+    Without a copy nothing was changed yet, or another one who heals was faster. As long as the copy is there, the
+    Secret is written in any case: so a request to put the new root there that is still on its way comes too late, for
+    it names the version that it replaces.
+    """
+    copy = cluster.get(_copy_of(undo))
+    if copy is None:
+        return Healing(done=(f"{undo.ref} holds the root that it held before.",))
+    others: list[str] = []
+
+    def edit(current: Manifest) -> Manifest:
+        others[:] = [] if root_of(current) in (undo.after, root_of(copy)) else [root_of(current)]
+        return current if others else with_root_of(annotated(current, SETTLED, "true"), copy)
+
+    if cluster.get(undo.ref) is None:
+        healing = Healing(kept=(f"{undo.ref} was deleted by somebody else meanwhile; it stays so.",))
+    else:
+        cluster.patch(undo.ref, edit)
+        cluster.patch(undo.ref, lambda current: annotated(current, SETTLED, ""))
+        healing = (
+            Healing(kept=(f"{undo.ref} was given another root by somebody else meanwhile; it stays so.",))
+            if others
+            else Healing(done=(f"{undo.ref} holds its old root again.",))
+        )
+    cluster.delete(_copy_of(undo), uid=copy["metadata"]["uid"])
+    return healing
+
+
+def _copy_of(undo: Unrotate) -> Ref:
+    return Ref("v1", "Secret", undo.ref.namespace, undo.copy)
 
 
 def _recreate(cluster: Cluster, undo: Recreate) -> Healing:
@@ -297,14 +307,21 @@ def _when_gone(cluster: Cluster, ref: Ref) -> Manifest | None:
     """
     began = time.monotonic()
     while (current := cluster.get(ref)) is not None and "deletionTimestamp" in current["metadata"]:
+        finalizers = current["metadata"].get("finalizers") or ()
         grace = current["metadata"].get("deletionGracePeriodSeconds", _GRACE)
         waited = time.monotonic() - began
-        if waited > min(grace, _LONGEST_GRACE) + _MARGIN:
+        if waited > min(max(grace, _GRACE if finalizers else 0.0), _LONGEST_GRACE) + _MARGIN:
             raise HarnessError(
-                f"It is still being deleted after {waited:.0f} s; see what holds it up (its finalizers, its node)."
+                f"It is still being deleted after {waited:.0f} s; see what holds it up ({_held_by(finalizers)})."
             )
         time.sleep(_POLL)
     return current
+
+
+def _held_by(finalizers: Sequence[str]) -> str:
+    if not finalizers:
+        return "its finalizers, its node"
+    return f"whoever is to take {', '.join(finalizers)} off its finalizers has not done so: look at its controller"
 
 
 def _restore_fields(

@@ -28,18 +28,22 @@ from harness.changes import (
     Recreate,
     Ref,
     Restore,
+    Rotate,
+    Unrotate,
     apply,
     edited,
     restore,
     undo,
 )
 from harness.cluster import Cluster
+from harness.ephemeral import attach
 from harness.errors import HarnessError
 from harness.faults import BlastRadius, Fault, Scene
 from harness.healing import Healing, heal, undone
 from harness.ledger import Entries, Ledger, Record
 from harness.marks import EXPIRES, Mark, claimed, digest, mark, unmark
 from harness.resolution import resolve
+from harness.roots import renewed, root_of, with_root_of
 from harness.wire import RefusedError, TransientError
 
 __all__ = ["EXPIRES", "Healing", "Injection", "apply_changes", "heal", "inject", "resolve"]
@@ -132,7 +136,7 @@ class Injection:
                 created = self._cluster.create(marked.manifest)
                 self._records[-1] = self._entries.created(self._records[-1], created["metadata"]["uid"])
             case Patch(ref):
-                key = f"{self.name.rpartition('/')[2]}-{len(self._records)}"
+                key = self._key()
                 self._cluster.patch(ref, lambda current: self._patched(change, key, current))
             case Delete(ref) | Eviction(ref):
                 before = self._cluster.get(ref)
@@ -145,10 +149,39 @@ class Injection:
                     self._cluster.delete(ref, change.grace_seconds, uid=uid)
                 elif why := self._cluster.evict(ref, uid=uid):
                     self._refuse(change, why)
-            case Attach(ref, container):
+            case Attach(ref):
                 before = self._cluster.get(ref)
                 self._record(change, before)
-                self._cluster.attach(ref, container, uid=before["metadata"]["uid"] if before else "")
+                attach(self._cluster, change, uid=before["metadata"]["uid"] if before else "")
+            case Rotate():
+                self._rotate(change)
+
+    def _rotate(self, change: Rotate) -> None:
+        """Puts a new root into a Secret, when the old one is kept in another one beside it.
+
+        Keys stay in the cluster: the ledger has the name of the copy, and the copy says what it is for.
+        """
+        old = self._cluster.get(change.ref)
+        inverse = undo(change, old)
+        assert isinstance(inverse, Unrotate)  # noqa: S101 - the inverse of a rotation is nothing else
+        assert old is not None  # noqa: S101 - `undo` has refused that
+        new, key = renewed(old), self._key()
+        inverse = replace(inverse, copy=f"harness-keeps-{key}", after=root_of(new))
+        metadata = {"name": inverse.copy, "namespace": change.ref.namespace}
+        copy: Manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": old["data"]}
+        self._records.append(self._entries.record(self.name, change, inverse, expires=self.expires))
+        self._cluster.create(mark(claimed(copy, self.name, self.expires), self._mark(key, old, inverse)))
+
+        def rotated(current: Manifest) -> Manifest:
+            if root_of(current) not in (root_of(old), inverse.after):
+                raise HarnessError(f"{change.ref} was given another root by somebody else; try again later.")
+            return with_root_of(current, new)
+
+        self._cluster.patch(change.ref, rotated)
+
+    def _key(self) -> str:
+        """Tells what this injection changes from what it changed before."""
+        return f"{self.name.rpartition('/')[2]}-{len(self._records)}"
 
     def _make_or_note(self, change: Change) -> None:
         """Makes a change, or notes that the cluster does not admit it."""
@@ -198,13 +231,13 @@ class Injection:
 
     def _keepsake(self, inverse: Recreate) -> Manifest:
         """An object that keeps in the cluster what has to be created again: a Secret for a Secret."""
-        key = f"{self.name.rpartition('/')[2]}-{len(self._records)}"
+        key = self._key()
         kind = "Secret" if inverse.ref.kind == "Secret" else "ConfigMap"
         metadata = {"name": f"harness-keeps-{key}", "namespace": inverse.ref.namespace or "default"}
         manifest: Manifest = {"apiVersion": "v1", "kind": kind, "metadata": metadata}
         return mark(manifest, self._mark(key, inverse.manifest, inverse))
 
-    def _mark(self, key: str, before: Manifest, inverse: Restore | Recreate) -> Mark:
+    def _mark(self, key: str, before: Manifest, inverse: Restore | Recreate | Unrotate) -> Mark:
         return Mark(key, self.name, clock.now(), self.expires, digest(before), inverse)
 
 

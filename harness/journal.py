@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -155,13 +156,18 @@ class ScaledSeen:
 
 
 @dataclass(frozen=True)
-class RunningSeen:
-    """Of the pods `asked` for, these have the program of the fault running in them, in a phase."""
+class PodsSeen:
+    """Of the pods `asked` for, these showed the fault in a phase; `sign` is what they showed.
+
+    `requests` is how many requests the target was seen to have before; None when that tells nothing.
+    """
 
     at: float
     phase: str
     asked: tuple[str, ...]
-    running: tuple[str, ...]
+    shown: tuple[str, ...]
+    sign: str
+    requests: int | None = None
 
 
 @dataclass(frozen=True)
@@ -286,7 +292,7 @@ Event = (
     | ShareSeen
     | ReplacedSeen
     | ScaledSeen
-    | RunningSeen
+    | PodsSeen
     | OutsideSeen
     | Continued
     | Counted
@@ -304,7 +310,7 @@ _KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in get_args(Even
 _E = TypeVar("_E")
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """An open journal; raises HarnessError when its file cannot be written."""
 
     def __init__(self, path: Path) -> None:
@@ -332,9 +338,6 @@ class Journal:
     def close(self) -> None:
         """Closes the file; again is harmless."""
         self._file.close()
-
-    def __enter__(self) -> Journal:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

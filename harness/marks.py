@@ -20,6 +20,7 @@ from harness.changes import (
     Recreate,
     Ref,
     Restore,
+    Unrotate,
     as_written,
     ref_of,
     to_json,
@@ -32,7 +33,11 @@ EXPIRES: Final = "harness.mesh/expires"
 CLAIM: Final = "harness.mesh/claim"
 """The label, always "true", of every object that a run created or changed."""
 
+SETTLED: Final = "harness.mesh/settled"
+"""The annotation that an object carries for a moment, so that it has another version."""
+
 _UNDO: Final = "harness.mesh/undo."
+_REVISION: Final = "deployment.kubernetes.io/revision"  # Kubernetes counts the rollouts of a Deployment in it
 _STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -54,7 +59,7 @@ class Mark:
     at: float
     expires: float
     before: str
-    undo: Restore | Recreate
+    undo: Restore | Recreate | Unrotate
 
 
 def stamp(at: float) -> str:
@@ -94,6 +99,16 @@ def mark(manifest: Manifest, made: Mark) -> Manifest:
     return marked
 
 
+def annotated(manifest: Manifest, name: str, text: str) -> Manifest:
+    """The object with an annotation, or without it when `text` is empty."""
+    changed = deepcopy(manifest)
+    if text:
+        changed["metadata"]["annotations"] = {**(changed["metadata"].get("annotations") or {}), name: text}
+    else:
+        _remove(changed["metadata"], "annotations", name)
+    return changed
+
+
 def unmark(manifest: Manifest, key: str) -> Manifest:
     """The object without the mark `key`; the same when it has none. The label goes with the last mark."""
     name, meta = f"{_UNDO}{key}", manifest["metadata"]
@@ -125,6 +140,7 @@ def marks(manifest: Manifest) -> tuple[tuple[Mark, ...], tuple[str, ...]]:
 def digest(manifest: Manifest) -> str:
     """A hash of what people wrote in an object: neither what the server adds, nor marks."""
     bare = as_written(manifest)
+    _remove(bare["metadata"], "annotations", _REVISION)
     for name in list(bare["metadata"].get("annotations") or {}):
         if name.startswith(_UNDO):
             bare = unmark(bare, name.removeprefix(_UNDO))
@@ -133,7 +149,9 @@ def digest(manifest: Manifest) -> str:
 
 def _mark(key: str, content: dict[str, Any], ref: Ref) -> Mark:
     undo = undo_from_json(content["undo"])
-    if not isinstance(undo, Restore | Recreate) or (isinstance(undo, Restore) and undo.ref != ref):
+    if isinstance(undo, Unrotate) and undo.copy != ref.name:
+        raise ValueError("it is not about this object")
+    if not isinstance(undo, Restore | Recreate | Unrotate) or (isinstance(undo, Restore) and undo.ref != ref):
         raise ValueError("it is not about this object")
     at, expires = float(content["at"]), float(content.get("expires") or 0)
     return Mark(key, str(content.get("owner") or ""), at, expires, str(content["before"]), undo)

@@ -63,10 +63,10 @@ def _shown(resolved: journal.Resolved, events: tuple[Event, ...], *, breached: b
             return "no fault, so none", True
         case "replaced" | "restarted" | "recurring" as kind:
             return _taken(kind, select(events, journal.ReplacedSeen))
-        case "running":
-            return _running(select(events, journal.RunningSeen), breached=breached)
         case "scaled":
             return _scaled(select(events, journal.ScaledSeen), breached=breached)
+        case "oneach":
+            return _on_each(select(events, journal.PodsSeen), breached=breached)
     text, seen = _shares(resolved, events, breached=breached)
     places = sorted({place for event in select(events, journal.OutsideSeen) for place in event.places})
     if places:
@@ -123,17 +123,6 @@ def _taken(kind: str, seen: Sequence[journal.ReplacedSeen]) -> tuple[str, bool]:
     ) == set(last.asked)
 
 
-def _running(seen: Sequence[journal.RunningSeen], *, breached: bool) -> tuple[str, bool]:
-    if not seen:
-        return "whether it ran in the pods was not seen", False
-    odd = [one for one in seen if one.phase == "observe" and one.running != one.asked]
-    last = odd[0] if odd else seen[-1]
-    text = f"it ran in {len(last.running)} of {len(last.asked)} pods"
-    if odd:
-        return f"{text}, and not in all for as long as the fault was observed", False
-    return text, bool(last.asked) and last.running == last.asked and (last.phase == "observe" or breached)
-
-
 def _scaled(seen: Sequence[journal.ScaledSeen], *, breached: bool) -> tuple[str, bool]:
     if not seen:
         return "whether the number of pods changed was not seen", False
@@ -146,4 +135,19 @@ def _scaled(seen: Sequence[journal.ScaledSeen], *, breached: bool) -> tuple[str,
     if odd:
         return f"{text}: not as asked while the fault was observed", False
     shown = last.present == last.ready == last.asked
+    return text, shown and (last.phase == "observe" or breached)
+
+
+def _on_each(seen: Sequence[journal.PodsSeen], *, breached: bool) -> tuple[str, bool]:
+    if not seen:
+        return "whether the pods showed the fault was not seen", False
+    odd = [one for one in seen if one.phase == "observe" and set(one.shown) != set(one.asked)]
+    last = odd[0] if odd else seen[-1]
+    text = f"{len(last.shown)} of {len(last.asked)} pods {last.sign}"
+    if last.requests is not None and last.requests < ENOUGH_REQUESTS:
+        had = f"the target had {last.requests} requests before, {ENOUGH_REQUESTS} are needed"
+        return f"{text}, but the load did not reach the target: {had}", False
+    if odd:
+        return f"{text}: not as asked while the fault was observed", False
+    shown = bool(last.asked) and set(last.shown) == set(last.asked)
     return text, shown and (last.phase == "observe" or breached)

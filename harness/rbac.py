@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from harness.changes import Attach, Change, Create, Delete, Eviction, Manifest, Patch, Ref
+from harness.changes import Attach, Change, Create, Delete, Eviction, Manifest, Patch, Ref, Rotate
 from harness.cluster import Cluster
+from harness.faults import Fault
 from harness.lease import LEASE
 
 _RBAC: Final = "rbac.authorization.k8s.io/v1"
@@ -44,18 +45,23 @@ class Need:
 def plural(kind: str) -> str:
     """The resource of a kind, by the rule that Kubernetes' own code generators follow."""
     name = kind.lower()
+    if name.endswith("chaos"):  # Chaos Mesh names its resources after the kinds: networkchaos
+        return name
     if name.endswith("y") and name[-2] not in "aeiou":
         return f"{name[:-1]}ies"
     return f"{name}es" if name.endswith(("s", "x", "ch", "sh")) else f"{name}s"
 
 
-def needs(changes: Sequence[Change], namespace: str, *, probes: bool = False) -> frozenset[Need]:
+def needs(
+    changes: Sequence[Change], namespace: str, *, probes: bool = False, fault: Fault | None = None
+) -> frozenset[Need]:
     """What it takes to make and undo `changes` in a run that aims at `namespace`.
 
     Args:
         changes: all that the run changes.
         namespace: that of its target.
         probes: whether it asks pods in plaintext through the API server.
+        fault: whose evidence is awaited; some is asked of the agents of sidecars.
     """
     found = {
         Need("", "", "namespaces", "get", "kube-system"),
@@ -63,6 +69,11 @@ def needs(changes: Sequence[Change], namespace: str, *, probes: bool = False) ->
         Need(namespace, "", "pods", "list"),
         *_verbs(LEASE, "get", "update", "delete", "create"),
     }
+    if fault is not None and fault.needs.certificates:
+        found |= {
+            Need(namespace, "", "pods/proxy", "get"),
+            Need(namespace, "", "configmaps", "get", "istio-ca-root-cert"),
+        }
     if probes:
         found.add(Need(namespace, "", "pods/proxy", "get"))
     for change in changes:
@@ -104,21 +115,24 @@ def missing(cluster: Cluster, wanted: Iterable[Need]) -> tuple[Need, ...]:
 
 
 def _of(change: Change) -> set[Need]:
+    ref = change.ref
+    kept = Ref("v1", "Secret" if ref.kind == "Secret" else "ConfigMap", ref.namespace or "default", "")
     match change:
         case Create():
-            return _verbs(change.ref, "get", "create", "delete")
-        case Patch(ref):
-            return _verbs(ref, "get", "update")
-        case Delete(ref) if ref.kind == "Pod":  # its controller brings it back
-            return _verbs(ref, "get", "delete")
-        case Eviction(ref):
-            return _verbs(ref, "get") | {Need(ref.namespace, "", "pods/eviction", "create")}
-        case Attach(ref):
-            return _verbs(ref, "get") | {Need(ref.namespace, "", "pods/ephemeralcontainers", "update")}
-        case Delete(ref):
-            keepsake = "Secret" if ref.kind == "Secret" else "ConfigMap"
-            kept = Ref("v1", keepsake, ref.namespace or "default", "")
-            return _verbs(ref, "get", "delete", "create") | _verbs(kept, "get", "create", "delete")
+            wanted = _verbs(ref, "get", "create", "delete")
+        case Patch():
+            wanted = _verbs(ref, "get", "update")
+        case Eviction():
+            wanted = _verbs(ref, "get") | {Need(ref.namespace, "", "pods/eviction", "create")}
+        case Attach():
+            wanted = _verbs(ref, "get") | {Need(ref.namespace, "", "pods/ephemeralcontainers", "update")}
+        case Rotate():
+            wanted = _verbs(ref, "get", "update") | _verbs(kept, "get", "create", "delete")
+        case Delete() if ref.kind == "Pod":  # its controller brings it back
+            wanted = _verbs(ref, "get", "delete")
+        case Delete():
+            wanted = _verbs(ref, "get", "delete", "create") | _verbs(kept, "get", "create", "delete")
+    return wanted
 
 
 def _verbs(ref: Ref, *verbs: str) -> set[Need]:

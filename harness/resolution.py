@@ -9,6 +9,7 @@ from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.faults import Fault
 from harness.scene import Deployment, Needs, Pod, Scene, Target, controller_of
+from harness.sidecars import seconds_left, trusted_root
 
 
 def resolve(cluster: Cluster, target: Target, *, run: str, seed: int, fault: Fault | None = None) -> Scene:
@@ -28,6 +29,10 @@ def resolve(cluster: Cluster, target: Target, *, run: str, seed: int, fault: Fau
             "(pods/ephemeralcontainers is not in its API); it takes Kubernetes 1.25."
         )
     scene = _scene(cluster, target, run=run, seed=seed, deployments=needs.deployments, others=others)
+    if needs.kinds:
+        scene = replace(scene, kinds=tuple(kind for kind in needs.kinds if cluster.knows(*kind)))
+    if needs.certificates:
+        scene = _certified(cluster, scene)
     if not needs.routes:
         return scene
     routes = cluster.list("networking.istio.io/v1", "VirtualService")
@@ -41,6 +46,13 @@ def _scene(
     pods = tuple(pod for pod in found if pod.ready and not pod.terminating)
     behind = _deployments(cluster, pods) if deployments else ()
     return Scene(target, pods, run, seed, behind, others)
+
+
+def _certified(cluster: Cluster, scene: Scene) -> Scene:
+    """The scene with what its sidecars' certificates are good for; pods without a sidecar are not asked."""
+    meshed = [pod for pod in scene.pods if pod.sidecar]
+    root = trusted_root(cluster, scene.target.namespace)
+    return replace(scene, certificates=seconds_left(cluster, meshed), root=root)
 
 
 def _services(cluster: Cluster, scene: Scene) -> tuple[str, ...]:

@@ -176,12 +176,16 @@ class Needs:
         deployments: the Deployments behind all of these pods.
         routes: the Services that select the pods of the target, and the VirtualServices of the whole mesh.
         attaching: that the cluster lets ephemeral containers be put into pods.
+        certificates: for how long the certificates of these pods are good, and the root of the mesh.
+        kinds: which of these kinds (API version and kind) the cluster has.
     """
 
     others: tuple[Target, ...] = ()
     deployments: bool = False
     routes: bool = False
     attaching: bool = False
+    certificates: bool = False
+    kinds: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,10 @@ class Scene:
         others: the other workloads that the fault needs to know.
         services: the names of the Services that select the pods, if the fault needs to know them.
         routes: the VirtualServices of the mesh, if the fault needs to know them.
+        certificates: for how many seconds the certificate of each pod's sidecar was good, by the pod's name, and
+            `root`, the fingerprint of the root that istiod signed with, if the fault needs to know them.
+        root: see there.
+        kinds: those among the kinds that the fault needs which the cluster has.
 
     Raises:
         HarnessError: there is no pod, or one that is not ready or is terminating.
@@ -210,6 +218,9 @@ class Scene:
     others: tuple[Scene, ...] = ()
     services: tuple[str, ...] = ()
     routes: tuple[Manifest, ...] = field(default=(), hash=False)
+    certificates: Mapping[str, float] = field(default_factory=dict, hash=False)
+    root: str = ""
+    kinds: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.pods:

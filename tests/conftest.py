@@ -29,6 +29,7 @@ KINDS = {
         "Pod": ("pods", True),
         "ConfigMap": ("configmaps", True),
         "Service": ("services", True),
+        "Secret": ("secrets", True),
     },
     "/apis/apps/v1": {"Deployment": ("deployments", True), "ReplicaSet": ("replicasets", True)},
     "/apis/networking.istio.io/v1": {"VirtualService": ("virtualservices", True)},
@@ -185,10 +186,16 @@ class KubeApi:
     def _delete(self, request: Request) -> Reply:
         if request.path not in self.objects:
             return status(404, "NotFound", f"{request.path} not found")
-        meta = self.objects[request.path]["metadata"]
+        kept = self.objects[request.path]
+        meta = kept["metadata"]
         for name, wanted in ((request.body or {}).get("preconditions") or {}).items():
             if wanted != meta[name]:
                 return status(409, "Conflict", f"Precondition failed: {name} in precondition")
+        if meta.get(
+            "finalizers"
+        ):  # whoever has put them there takes them away, and the object with the last one
+            meta |= {"deletionTimestamp": "2026-01-02T03:04:05Z", "deletionGracePeriodSeconds": 0}
+            return Reply(200, kept)
         return Reply(200, self.objects.pop(request.path))
 
 
@@ -230,6 +237,16 @@ def kube_api() -> Iterator[KubeApi]:
         api.stopped.set()
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def serve_kinds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets `kube_api` know more kinds of an API version, each with its plural, as when CRDs are installed."""
+
+    def serve(root: str, **plurals: str) -> None:
+        monkeypatch.setitem(KINDS, root, {kind: (plural, True) for kind, plural in plurals.items()})
+
+    return serve
 
 
 @pytest.fixture

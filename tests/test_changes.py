@@ -21,7 +21,9 @@ from harness.changes import (
     Recreate,
     Ref,
     Restore,
+    Rotate,
     Uncreate,
+    Unrotate,
     apply,
     change_from_json,
     edited,
@@ -332,6 +334,7 @@ _FIELDS = st.builds(
     st.builds(Create, _OBJECTS)
     | st.builds(Patch, _REFS, st.lists(_EDITS, min_size=1).map(tuple))
     | st.builds(Delete, _REFS, st.none() | st.integers(0))
+    | st.builds(Rotate, _REFS)
 )
 def test_a_change_survives_being_written_as_json(change):
     """The same value comes back, an absent field told from an empty one."""
@@ -343,6 +346,7 @@ def test_a_change_survives_being_written_as_json(change):
     | st.builds(Restore, _REFS, st.lists(_FIELDS).map(tuple))
     | st.builds(Recreate, _OBJECTS, st.text())
     | st.builds(LeftToController, _REFS)
+    | st.builds(Unrotate, _REFS, st.text(), st.text())
 )
 def test_an_inverse_survives_being_written_as_json(inverse):
     """The same value comes back."""

@@ -1,5 +1,6 @@
 """Injections: undo before do, whoever crashes when, and never at the cost of somebody else's edit."""
 
+import base64
 import json
 import signal
 import subprocess
@@ -11,12 +12,16 @@ from copy import deepcopy
 from uuid import uuid4
 
 import pytest
+from certs import Issuer
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scenes import refusal
 from support import eventually
 
-from harness.changes import ABSENT, Attach, Create, Delete, Edit, Eviction, Patch, Ref, to_json, undo
+from harness.changes import ABSENT, Attach, Create, Delete, Edit, Eviction, Patch, Ref, Rotate, to_json, undo
 from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.faults import (
@@ -44,6 +49,9 @@ POLICY = Ref("security.istio.io/v1", "PeerAuthentication", "shop", "strict")
 POLICY_PATH = "/apis/security.istio.io/v1/namespaces/shop/peerauthentications/strict"
 FILTER = Ref("networking.istio.io/v1alpha3", "EnvoyFilter", "shop", "extra")
 FILTER_PATH = "/apis/networking.istio.io/v1alpha3/namespaces/shop/envoyfilters/extra"
+ROOT = Ref("v1", "Secret", "istio-system", "istio-ca-secret")
+ROOT_PATH = "/api/v1/namespaces/istio-system/secrets/istio-ca-secret"
+OLD_ROOT = Issuer("cluster.local")
 WIDE = BlastRadius(max_pods=3)
 
 
@@ -78,6 +86,7 @@ CHANGES = (
         CATALOG, (Edit(("metadata", "annotations", "team/pager"), "off"), Edit(("spec", "hosts", 1), "extra"))
     ),
 )
+EVERY = (*CHANGES, Rotate(ROOT))
 
 
 @pytest.fixture
@@ -97,6 +106,7 @@ def _fill(api):
     api.objects = {path: kept for path, kept in api.objects.items() if "kube-system" in path}
     api.put(_manifest(CATALOG, hosts=["catalog"], http=[{"retries": {"attempts": 2}, "route": []}]))
     api.put(_manifest(POLICY, mtls={"mode": "STRICT"}))
+    api.put(OLD_ROOT.secret())
     for number in (1, 2):
         api.put(_pod(number))
 
@@ -723,13 +733,17 @@ class _Outage:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    number=st.integers(0, 8),
+    number=st.integers(0, 13),
     effect=st.booleans(),
-    changes=st.permutations(CHANGES),
-    count=st.integers(1, len(CHANGES)),
+    changes=st.permutations(EVERY),
+    count=st.integers(1, len(EVERY)),
     theirs=st.booleans(),
 )
-@example(number=1, effect=True, changes=CHANGES, count=4, theirs=True)
+@example(number=1, effect=True, changes=EVERY, count=5, theirs=True)
+@example(number=0, effect=True, changes=EVERY[::-1], count=1, theirs=False)
+@example(number=1, effect=True, changes=EVERY[::-1], count=1, theirs=False)
+@example(number=1, effect=False, changes=EVERY[::-1], count=1, theirs=False)
+@example(number=2, effect=True, changes=EVERY[::-1], count=1, theirs=False)
 def test_wherever_a_run_breaks_off_heal_gives_back_the_state_before(
     cluster, shop, ledger, *, number, effect, changes, count, theirs
 ):
@@ -773,7 +787,7 @@ _VALUES = st.recursive(
         min_size=1,
         max_size=3,
     ),
-    number=st.integers(0, 6),
+    number=st.integers(0, 10),
     effect=st.booleans(),
     theirs=st.one_of(st.none(), _VALUES),
 )
@@ -791,7 +805,7 @@ def test_another_machine_gives_back_the_state_before_from_the_objects_alone(
     try:
         patch = Patch(CATALOG, tuple(edits))
         ours = Ledger(tmp_path / uuid4().hex)
-        with apply_changes(cluster, (patch, *CHANGES[1:3]), run="run", ledger=ours, expires_in=-1):
+        with apply_changes(cluster, (patch, *CHANGES[1:3], EVERY[-1]), run="run", ledger=ours, expires_in=-1):
             pass
     except HarnessError:
         pass
@@ -908,6 +922,112 @@ def test_two_patches_of_one_object_by_runs_that_are_gone_are_undone_newest_first
         gone._entries.close()
     assert len(heal(cluster, Ledger(tmp_path / "here")).done) == 2
     assert _state(shop) == before
+
+
+# roots
+
+
+def _held(api, path=ROOT_PATH):
+    return {name: base64.b64decode(text).decode() for name, text in api.objects[path]["data"].items()}
+
+
+def test_a_rotated_root_is_another_one_of_the_same_kind_until_the_revert(cluster, shop, ledger):
+    """Istiod finds it where the old one was; empty fields stay empty."""
+    before, old = _state(shop), _held(shop)
+    with _apply(cluster, ledger, Rotate(ROOT)):
+        new = _held(shop)
+        assert new["ca-cert.pem"] == new["root-cert.pem"] != old["ca-cert.pem"]
+        assert new["key.pem"] == ""
+        root = x509.load_pem_x509_certificate(new["ca-cert.pem"].encode())
+        root.verify_directly_issued_by(root)
+        key = load_pem_private_key(new["ca-key.pem"].encode(), None)
+        assert key.public_key() == root.public_key()
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        assert root.subject.rfc4514_string() == "O=cluster.local"
+    assert _state(shop) == before
+
+
+def test_no_key_of_a_root_is_written_down_outside_the_cluster(cluster, shop, ledger, tmp_path):
+    """The ledger has names and hashes; the old root is in the cluster before the new one is."""
+    with _apply(cluster, ledger, Rotate(ROOT)) as injection:
+        [copy] = [path for path in shop.objects if "harness-keeps" in path]
+        assert _held(shop, copy)["ca-key.pem"] == OLD_ROOT.key
+        assert [request.method for request in shop.writes()] == ["POST", "PUT"]
+        written = "".join(path.read_text() for path in (tmp_path / "ledger").iterdir())
+        assert "harness-keeps" in written
+        for key in (OLD_ROOT.key, _held(shop)["ca-key.pem"]):
+            assert key.splitlines()[1] not in written
+            assert base64.b64encode(key.encode()).decode()[:60] not in written
+            assert key.splitlines()[1] not in repr(injection.changes)
+    assert not [path for path in shop.objects if "harness-keeps" in path]
+
+
+def test_a_new_root_that_comes_late_does_not_get_in_when_the_old_one_is_healed(cluster, shop, ledger):
+    """The write that got no answer names the version that it would replace."""
+    before, late = _state(shop), []
+
+    def hold_back(request):
+        if request.method == "PUT" and request.path == ROOT_PATH:
+            late.append(request)
+            return _forbidden(shop)
+        return None
+
+    shop.before = hold_back
+    with pytest.raises(HarnessError, match="may not change Secret"):
+        _apply(cluster, ledger, Rotate(ROOT))
+    shop.before = lambda request: None
+    heal(cluster, ledger)
+    assert shop.answer(late[0]).code == 409
+    assert _state(shop) == before
+
+
+def test_the_copy_of_a_root_stays_as_long_as_the_root_could_not_be_put_back(cluster, shop, tmp_path):
+    """It is the only one there is; the next time all is well."""
+    before = _state(shop)
+    gone = apply_changes(cluster, (Rotate(ROOT),), run="run", ledger=Ledger(tmp_path / "gone"), expires_in=-1)
+    gone._entries.close()
+    shop.before = lambda request: _forbidden(shop) if request.method == "PUT" else None
+    healing = heal(cluster, Ledger(tmp_path / "here"))
+    assert "harness-keeps" in healing.failed[0]
+    [copy] = [path for path in shop.objects if "harness-keeps" in path]
+    assert _held(shop, copy)["ca-key.pem"] == OLD_ROOT.key
+    shop.before = lambda request: None
+    assert heal(cluster, Ledger(tmp_path / "here")).failed == ()
+    assert _state(shop) == before
+
+
+def test_a_root_that_somebody_else_has_put_there_meanwhile_stays(cluster, shop, ledger):
+    """It is said, and the copy goes; so it is when the Secret was deleted."""
+    theirs = Issuer("theirs").secret()
+    with _apply(cluster, ledger, Rotate(ROOT)) as injection:
+        shop.put(theirs)
+        healing = injection.revert()
+        assert "was given another root by somebody else meanwhile" in healing.kept[0]
+    assert shop.objects[ROOT_PATH]["data"] == theirs["data"]
+    with _apply(cluster, ledger, Rotate(ROOT)) as injection:
+        del shop.objects[ROOT_PATH]
+        assert "was deleted by somebody else meanwhile" in injection.revert().kept[0]
+    assert not [path for path in shop.objects if "secrets" in path]
+
+
+def test_other_fields_of_the_secret_that_others_edit_survive_a_rotation(cluster, shop, ledger):
+    """Only the root comes back."""
+    with _apply(cluster, ledger, Rotate(ROOT)):
+        shop.objects[ROOT_PATH]["data"]["ca-crl.pem"] = "eA=="
+    assert shop.objects[ROOT_PATH]["data"] == OLD_ROOT.secret()["data"] | {"ca-crl.pem": "eA=="}
+
+
+def test_a_secret_without_a_root_is_refused_and_not_quoted(cluster, shop, ledger):
+    """Nothing is written; so is one that is not there."""
+    broken = OLD_ROOT.secret()
+    broken["data"]["ca-cert.pem"] = broken["data"]["ca-key.pem"]
+    shop.put(broken)
+    with pytest.raises(HarnessError, match=r"holds no root in ca-cert.pem with its key") as refused:
+        _apply(cluster, ledger, Rotate(ROOT))
+    assert OLD_ROOT.key.splitlines()[1] not in str(refused.value)
+    with pytest.raises(HarnessError, match="There is no Secret istio-system/cacerts"):
+        _apply(cluster, ledger, Rotate(Ref("v1", "Secret", "istio-system", "cacerts")))
+    assert shop.writes() == []
 
 
 _VICTIM = """

@@ -93,12 +93,12 @@ def test_again_and_again_is_twice_at_least():
 
 def test_stress_has_to_run_in_all_pods_for_as_long_as_it_is_observed():
     """Not only at the end."""
-    there = log.RunningSeen(2.0, "observe", ("a", "b"), ("a", "b"))
-    gone = log.RunningSeen(3.0, "observe", ("a", "b"), ("a",))
-    assert _run("running", there) == ("it ran in 2 of 2 pods", True)
-    assert _run("running", there, gone, there) == (
-        "it ran in 1 of 2 pods, and not in all for as long as the fault was observed",
+    there = log.PodsSeen(2.0, "observe", ("a", "b"), ("a", "b"), "run it")
+    gone = log.PodsSeen(3.0, "observe", ("a", "b"), ("a",), "run it")
+    assert _run("oneach", there) == ("2 of 2 pods run it", True)
+    assert _run("oneach", there, gone, there) == (
+        "1 of 2 pods run it: not as asked while the fault was observed",
         False,
     )
-    assert not _run("running", log.RunningSeen(2.0, "inject", ("a",), ("a",)))[1]
-    assert not _run("running")[1]
+    assert not _run("oneach", log.PodsSeen(2.0, "inject", ("a",), ("a",), "run it"))[1]
+    assert not _run("oneach")[1]

@@ -3,9 +3,9 @@
 import yaml
 from scenes import scene
 
-from harness.changes import ABSENT, Attach, Create, Delete, Edit, Patch, Ref
+from harness.changes import ABSENT, Attach, Create, Delete, Edit, Patch, Ref, Rotate
 from harness.cli import main
-from harness.faults import Abort, foreseen
+from harness.faults import Abort, PodKill, RootRotation, foreseen
 from harness.leftovers import KINDS
 from harness.rbac import Need, missing, needs, plural, roles
 
@@ -44,6 +44,17 @@ def test_a_fault_that_goes_on_needs_the_rights_for_that_from_the_beginning():
     assert filters == {"get", "create", "delete", "update"}
     once = needs(foreseen(Abort(503), scene()), "shop")
     assert {need.verb for need in once if need.resource == "envoyfilters"} == filters - {"update"}
+
+
+def test_a_rotation_needs_the_secret_and_a_copy_beside_it():
+    """What certificates tell is asked of the target's agents."""
+    rotated = needs([Rotate(Ref("v1", "Secret", "istio-system", "cacerts"))], "shop", fault=RootRotation())
+    verbs = {need.verb for need in rotated if need.resource == "secrets"}
+    assert verbs == {"get", "update", "create", "delete"}
+    assert {need.namespace for need in rotated if need.resource == "secrets"} == {"istio-system"}
+    assert Need("shop", "", "pods/proxy", "get") in rotated
+    assert Need("shop", "", "configmaps", "get", "istio-ca-root-cert") in rotated
+    assert not {need for need in needs([], "shop", fault=PodKill()) if need.resource == "pods/proxy"}
 
 
 def test_roles_give_exactly_what_is_needed():

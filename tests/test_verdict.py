@@ -64,6 +64,19 @@ def scaled(*seen, **fields):
     return (*events, *looks)
 
 
+def on_each(*seen, **fields):
+    """The journal of a run whose fault shows on a and b; (phase, pods that showed it, requests) was seen one by one."""
+    events = [
+        log.Resolved(1.0, ("a", "b"), "oneach") if isinstance(event, log.Resolved) else event
+        for event in without(course(**fields), log.ShareSeen)
+    ]
+    looks = [
+        log.PodsSeen(4.0, phase, ("a", "b"), tuple(shown), "have it", requests)
+        for phase, shown, requests in seen
+    ]
+    return (*events, *looks)
+
+
 def locust(*, failed, **fields):
     """The journal of a run that went well by the counters, and what the load generator says of it."""
     return (*course(**fields), log.LoadReported(8.5, 5000, failed, 0.01, 0.02, 5, 100.0))
@@ -185,6 +198,29 @@ def test_a_kill_of_pods_that_nobody_asks_proves_nothing(requests, verdict):
     judgement = judge(killed(requests=requests))
     assert judgement.verdict is verdict
     assert ("did not reach the target" in judgement.evidence) is (verdict is INCONCLUSIVE)
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict", "reason"),
+    [
+        ([("inject", "", None), ("inject", "ab", None), ("observe", "ab", 90)], HELD, "2 of 2 pods have it"),
+        ([("observe", "ab", None)], HELD, "2 of 2 pods have it"),
+        ([("inject", "a", None)], INCONCLUSIVE, "1 of 2 pods have it"),
+        ([("inject", "ab", None)], INCONCLUSIVE, "2 of 2 pods have it"),
+        (
+            [("observe", "ab", 90), ("observe", "b", 90)],
+            INCONCLUSIVE,
+            "not as asked while the fault was observed",
+        ),
+        ([("observe", "ab", 49)], INCONCLUSIVE, "the load did not reach the target"),
+        ([], INCONCLUSIVE, "whether the pods showed the fault was not seen"),
+    ],
+)
+def test_a_fault_on_each_pod_has_to_show_on_all_of_them_all_the_time(seen, verdict, reason):
+    """And the target must have had requests."""
+    judgement = judge(on_each(*seen))
+    assert judgement.verdict is verdict
+    assert reason in " ".join((judgement.evidence, *judgement.reasons))
 
 
 def test_a_kill_that_was_not_watched_to_its_end_is_not_held():

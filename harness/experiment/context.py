@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness import journal as log
 from harness.counts import Counts
@@ -13,6 +13,7 @@ from harness.errors import HarnessError
 from harness.experiment.meter import Meter
 from harness.experiment.model import Experiment, Mesh, Watch
 from harness.experiment.tenure import Tenure
+from harness.experiment.witness import Witness
 from harness.faults import Evidence, Pod, Scene, Target
 from harness.journal import Journal, Objective
 from harness.load import Traffic
@@ -47,6 +48,7 @@ class Context:
     traffic: Traffic
     tenure: Tenure
     beat: Callable[[], None] = _still
+    witness: Witness = field(default_factory=Witness)
 
     @property
     def poll(self) -> float:

@@ -161,7 +161,8 @@ class _Course:
         """Raises HarnessError when the credentials lack a right that this run needs; names all of them."""
         changes = (*self.weaken, *foreseen(self.experiment.fault, scene))
         probes = any(isinstance(slo.sli, Probe) for slo in self.experiment.indicators)
-        wanted = needs(changes, self.experiment.target.namespace, probes=probes)
+        fault, namespace = self.experiment.fault, self.experiment.target.namespace
+        wanted = needs(changes, namespace, probes=probes, fault=fault)
         if lacking := missing(self.mesh.cluster, wanted):
             raise HarnessError(
                 f"The credentials in use may not {', '.join(map(str, lacking))}; `harness rbac` prints a role that may."

@@ -9,7 +9,7 @@ from harness import clock
 from harness.cluster import Plaintext
 from harness.counts import Counts
 from harness.experiment.model import Mesh
-from harness.faults import Recurring, Replaced, Restarted, Scaled, Share
+from harness.faults import OnEach, Recurring, Replaced, Restarted, Scaled, Share
 from harness.prometheus import offset, scrape_interval
 from harness.series import Missing, Series, Window, count, risen
 from harness.slo import SLI, SLO, Matcher, Probe, Ratio, Selector
@@ -91,7 +91,7 @@ class Meter:
         return outside(evidence, self._series(selector, window), window) if selector else frozenset()
 
     def requests(
-        self, evidence: Replaced | Recurring | Restarted | Scaled, window: Window
+        self, evidence: Replaced | Recurring | Restarted | Scaled | OnEach, window: Window
     ) -> Counts | Missing:
         """The requests of the target in the window."""
         selector = Selector.equal(_ISTIO_REQUESTS, evidence.selector_all)

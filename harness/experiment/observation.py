@@ -9,7 +9,7 @@ from harness.counts import Counts, spend, upper
 from harness.errors import HarnessError
 from harness.experiment.context import Context, History, Taken, live
 from harness.experiment.sighting import Proof, at_full, see_share
-from harness.faults import Recurring, Replaced, Restarted, Running, Scaled, Share
+from harness.faults import OnEach, Recurring, Replaced, Restarted, Scaled, Share
 from harness.proof import ENOUGH_REQUESTS
 from harness.series import Missing, Window
 from harness.slo import SLO, Ratio
@@ -17,7 +17,6 @@ from harness.verdict import Verdict
 
 _GATE_EVENTS = 50
 _REACH = 2.5  # scrapes before a kill among which the last one is looked for: one of them may have failed
-_SETTLED = 2.2  # scrapes after the replacement: two, and some room for when each target is scraped
 
 
 def await_gate(context: Context, *, steady: bool) -> None:
@@ -55,9 +54,9 @@ def await_evidence(context: Context, injected: float) -> bool:
     seen instead.
     """
     evidence = context.evidence
-    if not isinstance(evidence, Share | Scaled | Running):
+    if not isinstance(evidence, Share | Scaled | OnEach):
         return True
-    full = injected + (evidence.after if isinstance(evidence, Share) else 0.0)
+    full = injected + _rise(evidence)
     guard = Guard(context, injected)
     while True:
         now = context.now()
@@ -151,6 +150,16 @@ class Guard:
         return True
 
 
+def _rise(evidence: Share | Scaled | OnEach) -> float:
+    """Seconds that the fault takes by its nature until it shows."""
+    match evidence:
+        case Share():
+            return evidence.after
+        case OnEach():
+            return evidence.within
+    return 0.0
+
+
 def _lacking(slos: Sequence[SLO], taken: Taken) -> str:
     """Which traffic has not been seen yet, as a phrase; empty when there is enough of all."""
     for slo in slos:
@@ -168,7 +177,10 @@ def _lacking(slos: Sequence[SLO], taken: Taken) -> str:
 def _untouched(context: Context, window: Window) -> str:
     """Why it would teach nothing to take pods from the target, as a phrase; empty when it has requests to lose."""
     evidence, target = context.evidence, context.scene.target
-    if not isinstance(evidence, Replaced | Recurring | Restarted | Scaled) or not evidence.selector_all:
+    if (
+        not isinstance(evidence, Replaced | Recurring | Restarted | Scaled | OnEach)
+        or not evidence.selector_all
+    ):
         return ""
     seen = context.meter.requests(evidence, window)
     if isinstance(seen, Missing):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from harness import journal as log
 from harness.counts import Counts
 from harness.experiment.context import Context
-from harness.faults import NoEvidence, Pod, Recurring, Replaced, Restarted, Running, Scaled, Share
+from harness.faults import NoEvidence, OnEach, Pod, Recurring, Replaced, Restarted, Scaled, Share
 from harness.proof import ENOUGH_REQUESTS, LEAST_TIMES, as_asked, enough_requests
 from harness.series import Missing, Window
 
@@ -47,10 +47,8 @@ class Proof:
                 return f", fault seen in {_percent(seen)} of requests"
             case Scaled() as evidence:
                 return self._scaled(evidence)
-            case Running() as evidence:
-                running = _see_running(self.context, evidence, "observe").running
-                self.given = len(running) == len(evidence.uids)
-                return f", {len(running)} of {len(evidence.uids)} pods under stress"
+            case OnEach() as evidence:
+                return self._on_each(evidence)
             case Recurring() as evidence:
                 return self._recurring(evidence)
             case Replaced() | Restarted() as evidence:
@@ -108,7 +106,14 @@ class Proof:
         self.given = asked and (requests is None or requests >= ENOUGH_REQUESTS)
         return f", {event.present} pods of {evidence.workloads}, {event.asked} asked for"
 
-    def _before(self, evidence: Replaced | Recurring | Restarted | Scaled) -> int:
+    def _on_each(self, evidence: OnEach) -> str:
+        requests = self._before(evidence) if evidence.selector_all else None
+        event = _see_pods(self.context, evidence, "observe", requests)
+        enough = requests is None or requests >= ENOUGH_REQUESTS
+        self.given = set(event.shown) == set(event.asked) and enough
+        return f", {len(event.shown)} of {len(event.asked)} pods {event.sign}"
+
+    def _before(self, evidence: Replaced | Recurring | Restarted | Scaled | OnEach) -> int:
         """The requests of the target from the gate to the kill; they are asked for once."""
         if self._requests is None:
             seen = self.context.meter.requests(evidence, self._calm)
@@ -123,16 +128,14 @@ class Proof:
         return Window(gate, self.injected)
 
 
-def at_full(
-    context: Context, evidence: Share | Scaled | Running, full: float, now: float
-) -> tuple[bool, str]:
+def at_full(context: Context, evidence: Share | Scaled | OnEach, full: float, now: float) -> tuple[bool, str]:
     """Whether the fault shows as asked for, and what is seen of it; `full` is when it has come to its full strength."""
     if isinstance(evidence, Scaled):
         seen = _see_scaled(context, evidence, "inject", None)
         return seen.present == seen.ready == seen.asked, f"{seen.present} of {seen.asked} pods left"
-    if isinstance(evidence, Running):
-        running = _see_running(context, evidence, "inject").running
-        return len(running) == len(evidence.uids), f"it runs in {len(running)} of {len(evidence.uids)} pods"
+    if isinstance(evidence, OnEach):
+        told = _see_pods(context, evidence, "inject", None)
+        return set(told.shown) == set(told.asked), f"{len(told.shown)} of {len(told.asked)} pods {told.sign}"
     if now <= full:
         return False, f"rising for {full - now:.0f} s more"
     share = _recent(context, evidence, full, now)
@@ -166,11 +169,13 @@ def _see_scaled(context: Context, evidence: Scaled, phase: str, requests: int | 
     return event
 
 
-def _see_running(context: Context, evidence: Running, phase: str) -> log.RunningSeen:
-    """Looks in which pods the container runs, and writes that to the journal."""
-    running = {pod.uid for pod in context.pods() if evidence.container in pod.attached}
-    found = tuple(uid for uid in evidence.uids if uid in running)
-    event = log.RunningSeen(context.now(), phase, evidence.uids, found)
+def _see_pods(context: Context, evidence: OnEach, phase: str, requests: int | None) -> log.PodsSeen:
+    """Asks which pods show the fault, and writes that to the journal."""
+    now = context.now()
+    shown = context.witness.look(context.mesh.cluster, evidence, now)
+    asked = tuple(pod.name for pod in evidence.pods)
+    known = tuple(name for name in asked if name in shown)
+    event = log.PodsSeen(now, phase, asked, known, str(evidence.witness), requests)
     context.journal.write(event)
     return event
 

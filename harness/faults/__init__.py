@@ -5,12 +5,18 @@ Everything here is pure. `Nothing()` is the null object: a run without a fault t
 
 from __future__ import annotations
 
+from harness.faults.certificates import CertificateExpiry, RootRotation
+from harness.faults.chaosmesh import DnsFailure, PacketDelay, PacketLoss, Partition
 from harness.faults.connections import Disconnect
 from harness.faults.control import BadConfig, ControlPlaneOutage
 from harness.faults.evidence import (
     Evidence,
+    Expired,
     NoEvidence,
+    OnEach,
+    Recorded,
     Recurring,
+    Reissued,
     Replaced,
     Restarted,
     Running,
@@ -30,23 +36,33 @@ __all__ = [
     "Abort",
     "BadConfig",
     "BlastRadius",
+    "CertificateExpiry",
     "ControlPlaneOutage",
     "Delay",
     "Disconnect",
+    "DnsFailure",
     "Evict",
     "Evidence",
+    "Expired",
     "Fault",
     "NoEvidence",
     "NodeDrain",
     "Nothing",
+    "OnEach",
+    "PacketDelay",
+    "PacketLoss",
+    "Partition",
     "Pod",
     "PodKill",
     "ProxyKill",
+    "Recorded",
     "Recurring",
+    "Reissued",
     "Replaced",
     "Restarted",
     "Rhythm",
     "RollingRestart",
+    "RootRotation",
     "Running",
     "Scale",
     "Scaled",

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from harness.scene import Target
+from harness.changes import Ref
+from harness.scene import Pod, Target
 
 
 @dataclass(frozen=True)
@@ -96,17 +97,63 @@ class Restarted:
 
 
 @dataclass(frozen=True)
+class Expired:
+    """The agent of the pod's sidecar tells that its certificate has expired."""
+
+    def __str__(self) -> str:
+        return "have an expired certificate"
+
+
+@dataclass(frozen=True)
+class Reissued:
+    """The pod's certificate is of another root than the one with the fingerprint `root`.
+
+    Istiod tells another one in the ConfigMap istio-ca-root-cert, and the certificate was renewed since.
+    """
+
+    root: str
+
+    def __str__(self) -> str:
+        return "have a certificate of another root"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The object `ref` of Chaos Mesh says in its status that it has injected the pod, and all others."""
+
+    ref: Ref
+
+    def __str__(self) -> str:
+        return f"are injected by {self.ref}"
+
+
+@dataclass(frozen=True)
 class Running:
-    """An ephemeral container runs in each of these pods until the revert.
+    """The ephemeral container of that name runs in the pod."""
+
+    container: str
+
+    def __str__(self) -> str:
+        return f"run {self.container}"
+
+
+@dataclass(frozen=True)
+class OnEach:
+    """Every one of these pods shows the fault until the revert.
 
     Attributes:
-        container: its name.
-        uids: the pods.
+        pods: the pods.
+        witness: how that is seen.
+        selector_all: labels (compared for equality) of `istio_requests_total`: the requests of the target, which must
+            have had some to lose before it.
+        within: seconds that it may take by its nature until it shows.
     """
 
     momentary: ClassVar[bool] = False
-    container: str
-    uids: tuple[str, ...]
+    pods: tuple[Pod, ...]
+    witness: Expired | Reissued | Recorded | Running
+    selector_all: Mapping[str, str] = field(default_factory=dict)
+    within: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -116,5 +163,5 @@ class NoEvidence:
     momentary: ClassVar[bool] = False
 
 
-Evidence = Share | Replaced | Recurring | Scaled | Restarted | Running | NoEvidence
+Evidence = Share | Replaced | Recurring | Restarted | Scaled | OnEach | NoEvidence
 """`momentary` is True when harm is done at the very moment of injection, so that it is counted from there on."""

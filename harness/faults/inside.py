@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.changes import Attach, Change, Manifest
 from harness.errors import HarnessError
-from harness.faults.evidence import Restarted, Running
+from harness.faults.evidence import OnEach, Restarted, Running
 from harness.faults.fault import Fault, counted, need_sidecars
 from harness.faults.pods import amount, chosen, need_choice
 from harness.scene import PROXY, Needs, Pod, Scene
@@ -149,9 +149,9 @@ class Stress(_Inside):
         )
         return tuple(Attach(pod.ref, container, float(self.seconds)) for pod in self.pods(scene))
 
-    def evidence(self, scene: Scene) -> Running:
+    def evidence(self, scene: Scene) -> OnEach:
         """The container runs in each of the pods."""
-        return Running(_name(scene, "stress"), tuple(pod.uid for pod in self.pods(scene)))
+        return OnEach(self.pods(scene), Running(_name(scene, "stress")))
 
 
 def _name(scene: Scene, what: str) -> str:

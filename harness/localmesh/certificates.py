@@ -1,14 +1,16 @@
-"""Workload certificates: renewed in time, under a root that can be exchanged while traffic flows.
+"""Workload certificates: renewed in time, under a root that istiod reads when it starts.
 
-The root is in the Secret istio-system/istio-ca-secret, as istiod's self-signed one, and what the mesh trusts in the
-ConfigMap istio-ca-root-cert of every namespace. When the Secret is replaced (or deleted, which makes a new root):
+The root is in the Secret istio-system/istio-ca-secret, as istiod's self-signed one, and what istiod signs with now is
+told in the ConfigMap istio-ca-root-cert of every namespace. As in istio/istio (1.31):
 
-1. every Envoy is told to trust both roots, certificates still come from the old one;
-2. when all have confirmed that, each gets a certificate of the new one, as istio-agent does when the trusted roots
-   change (istio/istio `security/pkg/nodeagent/cache/secretcache.go`, `UpdateConfigTrustBundle`);
-3. when all have confirmed that too, or the last certificate of the old root has expired, it is not trusted any more.
-
-On a cluster nobody waits in between, and connections fail until every sidecar has followed.
+- istiod reads the Secret when it starts, and makes one where there is none (`security/pkg/pki/ca/ca.go`,
+  `NewSelfSignedIstioCAOptions`). It does not watch it: while it runs it looks once an hour whether another root is in
+  it, and then takes that one (`selfsignedcarootcertrotator.go`; CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL). So a
+  root that is replaced is in use after a restart of istiod, or within the hour.
+- A sidecar learns of it when its certificate is next renewed: the answer to its request names the root, which takes
+  the place of the one it has trusted (`security/pkg/nodeagent/cache/secretcache.go`, `GenerateSecret`;
+  ISTIO_MULTIROOT_MESH, by which istiod tells everybody at once, is off unless it is set). Until both ends of a
+  connection have renewed, neither trusts the other, and new connections between them fail.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import base64
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.localmesh import events
@@ -37,8 +39,7 @@ _JITTER = 0.01  # SECRET_GRACE_PERIOD_RATIO_JITTER
 _KIND = "istio.io/ca-root"
 _CERTIFICATE, _KEY = "ca-cert.pem", "ca-key.pem"
 _WITHOUT = ("kube-system", "kube-public", "kube-node-lease")  # istiod leaves these namespaces alone
-_CONFIRM_WITHIN = 10.0
-_LOOK_AGAIN = 0.02
+_CHECK_INTERVAL = 3600.0  # CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class _Lease:
     """A certificate in use; times in seconds since the epoch."""
 
     certificate: Resource
-    issuer: str
+    root: Resource
     renew_at: float
     expires_at: float
 
@@ -61,11 +62,9 @@ class Certificates:
         self._grace = GRACE_RATIO
         self._chance = chance
         self._issuing = Authority(lifetime)
-        self._incoming: Authority | None = None
-        self._outgoing: str | None = None
-        self._since = 0.0
-        self._seen: tuple[str, str] | None = None
-        self._trust = trust(self._issuing.root_pem)
+        self._root = trust(self._issuing.root_pem)
+        self._is_first = self._is_starting = True
+        self._check_at = 0.0
         self._leases: dict[str, _Lease] = {}
         self._secrets: dict[str, Mapping[str, Resource]] = {}
         self.frozen = False
@@ -82,24 +81,28 @@ class Certificates:
             self._leases.clear()
 
     @property
-    def roots(self) -> str:
-        """What the mesh trusts: one root certificate, or two while one takes over from the other; PEM."""
-        incoming = self._incoming.root_pem if self._incoming else ""
-        return self._issuing.root_pem + incoming + (self._outgoing or "")
+    def root(self) -> str:
+        """The root certificate that istiod signs with now; PEM."""
+        return self._issuing.root_pem
+
+    def restart(self) -> None:
+        """An istiod has started: the next `reconcile` reads the Secret."""
+        self._is_starting = True
 
     def secrets(self, key: str, identity: str) -> Mapping[str, Resource]:
         """The SDS resources of the sidecar `key`: the same object until they change; none if frozen."""
         if self.frozen:
             return self._secrets.get(key, _NOTHING)
         lease, now = self._leases.get(key), time.time()
-        if lease is None or now >= lease.renew_at or lease.issuer != self._issuing.root_pem:
+        if lease is None or now >= lease.renew_at:
             lease = self._leases[key] = self._issue(identity, now)
-            self._secrets.pop(key, None)
-        found = self._secrets.get(key)
-        if found is None or found["ROOTCA"] is not self._trust:
-            found = {"default": lease.certificate, "ROOTCA": self._trust}
-            self._secrets[key] = found
-        return found
+            self._secrets[key] = {"default": lease.certificate, "ROOTCA": lease.root}
+        return self._secrets[key]
+
+    def expires_at(self, key: str) -> float | None:
+        """When the certificate of the sidecar `key` expires (Unix seconds); None if it has none."""
+        lease = self._leases.get(key)
+        return lease.expires_at if lease else None
 
     def forget(self, key: str) -> None:
         """Renews nothing for that sidecar any more."""
@@ -107,71 +110,49 @@ class Certificates:
         self._secrets.pop(key, None)
 
     def patience(self) -> float | None:
-        """Seconds until the next renewal is due, or a root is to be looked after; None: no certificate is in use."""
+        """Seconds until the next renewal is due, or the root is to be looked at; None if frozen."""
         if self.frozen:
             return None
-        if self._incoming is not None or self._outgoing is not None:
-            return _LOOK_AGAIN
         now = time.time()
-        return min((max(0.0, lease.renew_at - now) for lease in self._leases.values()), default=None)
+        renewals = (lease.renew_at - now for lease in self._leases.values())
+        return max(0.0, min((*renewals, self._check_at - time.monotonic())))
 
-    def reconcile(self, behind: Callable[[], object]) -> None:
-        """Takes an exchange of the root one step further, and tells every namespace what is trusted.
-
-        Args:
-            behind: something true as long as an Envoy has not confirmed what `secrets` has given.
-        """
+    def reconcile(self) -> None:
+        """Reads the root if istiod would do so now, and tells every namespace which one there is."""
         if self.frozen:
             return
-        self._see_root()
-        if self._incoming is not None:
-            if self._confirmed(behind):
-                self._outgoing, self._issuing = self._issuing.root_pem, self._incoming
-                self._incoming, self._since = None, time.time()
-        elif self._outgoing is not None:
-            reissued = all(lease.issuer != self._outgoing for lease in self._leases.values())
-            if (reissued and not behind()) or time.time() > self._since + self._lifetime:
-                self._outgoing = None
-                self._trust = trust(self.roots)
+        if self._is_starting or time.monotonic() >= self._check_at:
+            self._read_root()
+            self._check_at = time.monotonic() + _CHECK_INTERVAL
+            self._is_first = self._is_starting = False
         self._tell_namespaces()
-
-    def _confirmed(self, behind: Callable[[], object]) -> bool:
-        """Whether every Envoy trusts the new root; one that does not answer is not waited for for ever."""
-        return not behind() or time.time() > self._since + _CONFIRM_WITHIN
 
     def _issue(self, identity: str, now: float) -> _Lease:
         ratio = self._grace + self._chance.uniform(-_JITTER, _JITTER)
-        certificate = self._issuing.certificate(identity)
         renew_at = now + self._lifetime * (1 - ratio)
-        return _Lease(certificate, self._issuing.root_pem, renew_at, now + self._lifetime)
+        return _Lease(self._issuing.certificate(identity), self._root, renew_at, now + self._lifetime)
 
-    def _see_root(self) -> None:
-        """Takes a new root from the Secret, or puts one there."""
-        if self._incoming is not None or self._outgoing is not None:
-            return  # one exchange after the other
+    def _read_root(self) -> None:
+        """Takes the root that is in the Secret; an istiod that starts without one makes it."""
         try:
             secret = self._store.get(SECRETS, ROOT_NAMESPACE, ROOT_SECRET)
         except Refused:
-            self._make_root()
+            if self._is_starting:
+                self._make_root()
             return
         given = (_text(secret, _CERTIFICATE), _text(secret, _KEY))
-        if given == self._seen:
-            return
-        self._seen = given
         if given == (self._issuing.root_pem, self._issuing.key_pem):
             return
         try:
-            self._begin(Authority.of(*given, self._lifetime))
+            self._take(Authority.of(*given, self._lifetime))
         except ValueError as error:
             why = f"{_CERTIFICATE} and {_KEY} are no root of the mesh, which keeps the one it has: {error}"
             events.complain(self._store, secret, "InvalidRoot", why, by="istiod")
 
     def _make_root(self) -> None:
-        if self._seen is not None:  # there was one, and somebody has deleted it
-            self._begin(Authority(self._lifetime))
-        authority = self._incoming or self._issuing
-        data = {_CERTIFICATE: authority.root_pem, _KEY: authority.key_pem}
-        self._seen = (authority.root_pem, authority.key_pem)
+        if not self._is_first:  # there was one, and somebody has deleted it
+            self._take(Authority(self._lifetime))
+        data = {_CERTIFICATE: self._issuing.root_pem, _KEY: self._issuing.key_pem}
         self._store.create(
             SECRETS,
             {
@@ -183,15 +164,12 @@ class Certificates:
             },
         )
 
-    def _begin(self, authority: Authority) -> None:
-        if authority.root_pem == self._issuing.root_pem:
-            return
-        self._incoming, self._since = authority, time.time()
-        self._trust = trust(self.roots)
+    def _take(self, authority: Authority) -> None:
+        self._issuing, self._root = authority, trust(authority.root_pem)
 
     def _tell_namespaces(self) -> None:
         told = {item["metadata"]["namespace"]: item for item in self._store.list(CONFIG_MAPS, where=_is_ours)}
-        data = {"root-cert.pem": self.roots}
+        data = {"root-cert.pem": self.root}
         for namespace in self._store.list(NAMESPACES):
             name = namespace["metadata"]["name"]
             if name in _WITHOUT or is_terminating(namespace):

@@ -149,6 +149,10 @@ class Kubelet:
             raise Refused(400, "BadRequest", f"container {wanted} is not valid for pod {name}")
         return run.log(wanted)
 
+    def certificate_expires_at(self, pod: Manifest) -> float | None:
+        """When the certificate of the pod's sidecar expires (Unix seconds); None if it has none."""
+        return self._certificates.expires_at(pod["metadata"]["uid"])
+
     def down(self) -> None:
         """Ends every pod at once."""
         for run in self._runs.values():

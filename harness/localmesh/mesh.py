@@ -90,6 +90,7 @@ class LocalMesh:
         self._settled, self._next_step = 0, math.inf
         self._targets: tuple[Proxy, ...] = ()
         self._prometheus: Process | None = None
+        self._istiods: frozenset[str] = frozenset()
         self._is_up = False
         self._trimmed_at = 0.0
         self._server: Server | None = None
@@ -164,10 +165,10 @@ class LocalMesh:
     def _turn(self, patience: float | None = None) -> None:
         """One turn of the control loop: every part takes a step, then waits until there is something to do."""
         next_step = self._settle()
-        self._certificates.frozen = self._frozen()
+        self._attend_istiod()
         settings = self._world.mesh().config
         self._certificates.set_lifetime(settings.certificate_lifetime, settings.certificate_grace)
-        self._certificates.reconcile(self._configuration.behind)
+        self._certificates.reconcile()
         self._kubelet.reconcile()
         for node, kind in self._configuration.refusals():
             self._kubelet.complain(node, kind)
@@ -208,17 +209,21 @@ class LocalMesh:
             self._settled, self._next_step = seen, math.inf if wait is None else now + wait
         return None if self._next_step == math.inf else max(0.0, self._next_step - now)
 
-    def _frozen(self) -> bool:
-        """Whether there is no istiod: the proxies then keep what they have, and certificates are not renewed.
+    def _attend_istiod(self) -> None:
+        """Sees whether there is an istiod: without one the proxies keep what they have, certificates as well.
 
         While the mesh comes up its first istiod is not waited for: that would only delay everybody's configuration.
+        One that was not there before has just started, and reads the root of the mesh.
         """
-        if not self._is_up:
-            return False
-        pods = self._store.list(PODS, ROOT_NAMESPACE)
-        return not any(
-            is_ready(pod) for pod in pods if pod["metadata"].get("labels", {}).get("app") == genesis.ISTIOD
+        ready = frozenset(
+            pod["metadata"]["uid"]
+            for pod in self._store.list(PODS, ROOT_NAMESPACE)
+            if pod["metadata"].get("labels", {}).get("app") == genesis.ISTIOD and is_ready(pod)
         )
+        self._certificates.frozen = self._is_up and not ready
+        if ready - self._istiods:
+            self._certificates.restart()
+        self._istiods = ready
 
     def _keep_prometheus(self) -> None:
         """Starts Prometheus again when it has ended; its data are still there."""

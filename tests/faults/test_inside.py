@@ -5,7 +5,7 @@ from scenes import COUNTED, pod, scene
 
 from harness.changes import Attach
 from harness.errors import HarnessError
-from harness.faults import BlastRadius, PodKill, ProxyKill, Restarted, Running, Stress
+from harness.faults import BlastRadius, OnEach, PodKill, ProxyKill, Restarted, Running, Stress
 
 IMAGE = "docker.io/istio/proxyv2:1.30.3"
 RESTRICTED = {
@@ -68,9 +68,7 @@ def test_stress_is_a_container_that_ends_by_itself():
         "imagePullPolicy": "IfNotPresent",
         "securityContext": RESTRICTED,
     }
-    assert fault.evidence(_here()) == Running(
-        "harness-20260102-abc-stress", tuple(one.uid for one in PodKill(2).pods(_here()))
-    )
+    assert fault.evidence(_here()) == OnEach(PodKill(2).pods(_here()), Running("harness-20260102-abc-stress"))
 
 
 def test_stress_that_nobody_could_end_in_time_is_refused():

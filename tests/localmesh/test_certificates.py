@@ -28,18 +28,8 @@ def store():
 def certificates(store):
     """Certificates that live for an hour, their root in its Secret."""
     made = Certificates(store, 3600.0, random.Random(1))
-    made.reconcile(settled)
+    made.reconcile()
     return made
-
-
-def settled():
-    """Every Envoy has confirmed what it was given."""
-    return ()
-
-
-def waiting():
-    """An Envoy has not."""
-    return ("web",)
 
 
 def signer(secrets):
@@ -61,7 +51,7 @@ def put_root(store, authority):
 def test_a_certificate_stays_until_half_of_its_life(store):
     """Then another one takes its place, in good time before the end."""
     certificates = Certificates(store, 0.4, random.Random(1))
-    certificates.reconcile(settled)
+    certificates.reconcile()
     first = certificates.secrets("a", WEB)
     assert certificates.secrets("a", WEB) is first
     assert 0.15 < certificates.patience() <= 0.21
@@ -74,7 +64,7 @@ def test_a_certificate_stays_until_half_of_its_life(store):
 def test_renewals_of_many_do_not_coincide(store):
     """Each is moved by up to a hundredth of the life, as in Istio."""
     certificates = Certificates(store, 1000.0, random.Random(1))
-    certificates.reconcile(settled)
+    certificates.reconcile()
     times = []
     for number in range(20):
         certificates.secrets(f"{number}", WEB)
@@ -86,44 +76,63 @@ def test_renewals_of_many_do_not_coincide(store):
 def test_every_namespace_is_told_the_root_but_those_of_kubernetes(store, certificates):
     """A ConfigMap that is changed or deleted comes back."""
     found = {item["metadata"]["namespace"]: item["data"] for item in store.list(CONFIG_MAPS)}
-    assert found == {key: {"root-cert.pem": certificates.roots} for key in ("default", "istio-system")}
+    assert found == {key: {"root-cert.pem": certificates.root} for key in ("default", "istio-system")}
     store.update(CONFIG_MAPS, "default", ROOT_CONFIG_MAP, lambda old: {**old, "data": {}})
     store.delete(CONFIG_MAPS, "istio-system", ROOT_CONFIG_MAP)
-    certificates.reconcile(settled)
-    assert [item["data"] for item in store.list(CONFIG_MAPS)] == [{"root-cert.pem": certificates.roots}] * 2
+    certificates.reconcile()
+    assert [item["data"] for item in store.list(CONFIG_MAPS)] == [{"root-cert.pem": certificates.root}] * 2
 
 
-def test_a_new_root_is_trusted_before_it_signs_and_the_old_one_after_it_has_signed(store, certificates):
-    """At no step is there a certificate that somebody may not trust yet, or any more."""
+def test_a_new_root_is_read_when_istiod_starts_and_followed_when_a_certificate_is_renewed(store):
+    """Before that nothing changes; who has followed trusts the new root only, who has not the old one only."""
+    certificates = Certificates(store, 0.6, random.Random(1))
+    certificates.reconcile()
     old, _ = signer(certificates.secrets("a", WEB))
     new = Authority()
     put_root(store, new)
-    certificates.reconcile(waiting)
-    assert signer(certificates.secrets("a", WEB)) == (old, [old, new.root])
-    certificates.reconcile(waiting)
-    assert signer(certificates.secrets("a", WEB)) == (old, [old, new.root])
-    certificates.reconcile(settled)
-    issuer, trusted = signer(certificates.secrets("a", WEB))
-    assert issuer == new.root
-    assert set(trusted) == {old, new.root}
-    certificates.reconcile(waiting)
-    assert set(signer(certificates.secrets("a", WEB))[1]) == {old, new.root}
-    certificates.reconcile(settled)
+    certificates.reconcile()
+    assert certificates.root != new.root_pem
+    certificates.restart()
+    certificates.reconcile()
+    assert certificates.root == new.root_pem
+    assert signer(certificates.secrets("a", WEB)) == (old, [old])
+    assert signer(certificates.secrets("b", WEB)) == (new.root, [new.root])
+    deadline = time.monotonic() + 5
+    while signer(certificates.secrets("a", WEB)) == (old, [old]):
+        assert time.monotonic() < deadline
     assert signer(certificates.secrets("a", WEB)) == (new.root, [new.root])
 
 
-def test_a_deleted_root_is_replaced_by_a_new_one(store, certificates):
-    """As istiod makes its own when there is none."""
-    old, _ = signer(certificates.secrets("a", WEB))
+def test_a_running_istiod_looks_at_the_root_once_an_hour(store, certificates, monkeypatch):
+    """As its rotator does; it wakes up for it."""
+    new = Authority()
+    put_root(store, new)
+    assert 3590 < certificates.patience() <= 3600
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3601)
+    certificates.reconcile()
+    assert certificates.root == new.root_pem
+
+
+def test_a_deleted_root_is_replaced_by_a_new_one_when_istiod_starts(store, certificates):
+    """As istiod makes its own when there is none; until then it goes on with the one it has."""
+    old = certificates.root
     store.delete(SECRETS, "istio-system", ROOT_SECRET)
-    for _ in range(4):
-        certificates.reconcile(settled)
-        certificates.secrets("a", WEB)
-    root, trusted = signer(certificates.secrets("a", WEB))
-    assert root != old
-    assert trusted == [root]
+    certificates.reconcile()
+    assert certificates.root == old
+    assert not store.list(SECRETS)
+    certificates.restart()
+    certificates.reconcile()
+    assert certificates.root != old
     kept = base64.b64decode(store.get(SECRETS, "istio-system", ROOT_SECRET)["data"]["ca-cert.pem"])
-    assert x509.load_pem_x509_certificate(kept) == root
+    assert kept.decode() == certificates.root
+
+
+def test_a_certificate_tells_when_it_expires(certificates):
+    """As the agent's metric does; who has none, nothing."""
+    certificates.secrets("a", WEB)
+    assert 3590 < certificates.expires_at("a") - time.time() <= 3600
+    assert certificates.expires_at("b") is None
 
 
 def test_what_is_no_root_changes_nothing_and_is_told(store, certificates):
@@ -132,7 +141,8 @@ def test_what_is_no_root_changes_nothing_and_is_told(store, certificates):
     mixed = Authority()
     mixed.__dict__["_key"] = Authority().__dict__["_key"]
     put_root(store, mixed)
-    certificates.reconcile(settled)
+    certificates.restart()
+    certificates.reconcile()
     assert signer(certificates.secrets("a", WEB)) == old
     (event,) = store.list(EVENTS)
     assert event["message"].endswith("the key is not that of the certificate")
@@ -141,12 +151,12 @@ def test_what_is_no_root_changes_nothing_and_is_told(store, certificates):
 def test_while_frozen_nothing_is_issued_or_renewed(store):
     """Who has a certificate keeps it, also beyond its end; who is new gets none."""
     certificates = Certificates(store, 0.1, random.Random(1))
-    certificates.reconcile(settled)
+    certificates.reconcile()
     first = certificates.secrets("a", WEB)
     certificates.frozen = True
     until = time.monotonic() + 0.15
     while time.monotonic() < until:
-        certificates.reconcile(settled)
+        certificates.reconcile()
         assert certificates.secrets("a", WEB) is first
     assert certificates.secrets("b", WEB) == {}
     assert certificates.patience() is None

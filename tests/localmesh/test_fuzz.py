@@ -72,6 +72,10 @@ class Nothing:
         """Nothing was written."""
         return b""
 
+    def certificate_expires_at(self, pod: dict[str, Any]) -> float | None:
+        """No sidecar has a certificate."""
+        return None
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -33,6 +35,20 @@ class Issuer:
             x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
         )
         self.root = _pem(authority.sign(self._key, hashes.SHA256()))
+
+    @property
+    def key(self) -> str:
+        """The root's private key, as PEM."""
+        return self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode()
+
+    def secret(self, name: str = "istio-ca-secret", namespace: str = "istio-system") -> dict[str, Any]:
+        """A Secret with the root as istiod keeps it."""
+        held = {"ca-cert.pem": self.root, "ca-key.pem": self.key, "root-cert.pem": self.root, "key.pem": ""}
+        data = {field: base64.b64encode(text.encode()).decode() for field, text in held.items()}
+        metadata = {"name": name, "namespace": namespace}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
 
     def issue(self, host: str) -> Certificate:
         """A certificate for that host, which is good for a client too."""

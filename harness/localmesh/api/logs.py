@@ -25,6 +25,9 @@ class PodAccess(Protocol):
     def logs(self, namespace: str, name: str, container: str) -> bytes:
         """Everything the container has written so far."""
 
+    def certificate_expires_at(self, pod: Manifest) -> float | None:
+        """When the certificate of the pod's sidecar expires (Unix seconds); None if it has none."""
+
 
 @dataclass(frozen=True)
 class Log:

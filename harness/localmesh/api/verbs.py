@@ -10,6 +10,7 @@ from typing import Any
 from harness.localmesh import disruption
 from harness.localmesh.api import (
     absent,
+    agent,
     logs,
     options,
     paging,
@@ -302,6 +303,8 @@ class Api:
     def _proxy(self, request: Request, route: Route) -> Answer:
         name, port = subresources.proxied_name(route.name)
         pod = self._store.get(route.resource, route.namespace, name)
+        if agent.answers(pod, port):
+            return agent.answer(request, route.rest, self._pods.certificate_expires_at(pod))
         return subresources.proxy(pod, port, route.rest, request)
 
     def _patcher(self, request: Request, route: Route) -> tuple[patch.Patch, Any]:

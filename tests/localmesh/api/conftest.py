@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,13 +25,18 @@ TOKEN = "correct-horse"
 
 @dataclass
 class Logs:
-    """The logs of the pods, by namespace, name and container."""
+    """The logs of the pods, by namespace, name and container, and when their certificates expire, by name."""
 
     written: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+    expiries: dict[str, float] = field(default_factory=dict)
 
     def logs(self, namespace: str, name: str, container: str) -> bytes:
         """What has been written under that name."""
         return self.written.get((namespace, name, container), b"")
+
+    def certificate_expires_at(self, pod: dict[str, Any]) -> float | None:
+        """What has been put down for the pod's name."""
+        return self.expiries.get(pod["metadata"]["name"])
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,9 @@ class Client:
         """No pod runs here."""
         return b""
 
+    def certificate_expires_at(self, pod):
+        """No sidecar has a certificate."""
+
     def send(self, method, path, body=b"", media_type="application/json", accept="application/json"):
         """Code and body of the answer, which is a Status when it is no success."""
         headers = Message()

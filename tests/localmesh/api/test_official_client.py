@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 
 import pytest
 from kubernetes import client, watch
@@ -323,6 +324,29 @@ def test_a_port_nobody_listens_on_is_a_503_with_the_cause(core):
     error = refused(core.connect_get_namespaced_pod_proxy, f"a:{port}", "default")
     assert error.status == 503
     assert f"dial tcp 127.0.0.1:{port}: connect: connection refused" in error.body
+
+
+def test_the_agent_of_a_sidecar_tells_for_how_long_its_certificate_is_good(core, cluster):
+    """At its own port and path, and below 0 once that is over; a pod without a sidecar has no such port."""
+    meshed = pod("meshed")
+    meshed.spec.containers.append(
+        client.V1Container(name="istio-proxy", image="docker.io/istio/proxyv2:1.30.3")
+    )
+    core.create_namespaced_pod("default", meshed)
+
+    def told(path="stats/prometheus"):
+        return core.connect_get_namespaced_pod_proxy_with_path("meshed:15020", "default", path)
+
+    assert not [line for line in told().splitlines() if not line.startswith("#")]
+    cluster.pods.expiries["meshed"] = time.time() - 5
+    (line,) = [line for line in told().splitlines() if not line.startswith("#")]
+    name, value = line.split()
+    assert name == 'istio_agent_cert_expiry_seconds{resource_name="default"}'
+    assert -10 < float(value) <= -5
+    running_pod(core)
+    error = refused(core.connect_get_namespaced_pod_proxy_with_path, "a:15020", "default", "stats/prometheus")
+    assert error.status == 503
+    assert refused(told, "healthz/ready").status == 404
 
 
 def test_lists_come_in_parts_of_one_state(core):

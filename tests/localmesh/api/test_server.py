@@ -245,6 +245,9 @@ class Nothing:
         """Nothing was written."""
         return b""
 
+    def certificate_expires_at(self, pod):
+        """No sidecar has a certificate."""
+
 
 def test_warnings_of_admission_reach_the_client():
     """As `Warning` headers, each once, in one line, with its quotes escaped; kubectl prints them."""

@@ -23,6 +23,9 @@ class NoPods:
         """Nothing."""
         return b""
 
+    def certificate_expires_at(self, pod):
+        """No sidecar has a certificate."""
+
 
 class ContestedStore(Store):
     """A store in which, after each read of a ConfigMap, the next of `rivals` writes to it."""
