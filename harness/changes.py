@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from harness.errors import HarnessError
 from harness.fields import ABSENT, Edit, Field, Manifest, Path, overlap, render, set_back, set_field
+from harness.objects import OWNER, Ref, as_written, is_controlled, owner_of, ref_of
 
 __all__ = [
     "ABSENT",
@@ -40,6 +41,7 @@ __all__ = [
     "as_written",
     "change_from_json",
     "edited",
+    "need_open",
     "owner_of",
     "ref_of",
     "render",
@@ -48,33 +50,6 @@ __all__ = [
     "undo",
     "undo_from_json",
 ]
-
-OWNER: Final = "harness.mesh/owner"
-"""The annotation that says which injection created an object."""
-
-_SERVER_FIELDS = (
-    "creationTimestamp",
-    "deletionGracePeriodSeconds",
-    "deletionTimestamp",
-    "generation",
-    "managedFields",
-    "resourceVersion",
-    "selfLink",
-    "uid",
-)
-
-
-@dataclass(frozen=True)
-class Ref:
-    """Names one object of a cluster; `namespace` is "" for an object that is in none."""
-
-    api_version: str
-    kind: str
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
 @dataclass(frozen=True)
@@ -215,22 +190,17 @@ Change = Create | Patch | Delete | Eviction | Attach | Rotate
 Undo = Uncreate | Restore | Recreate | LeftToController | Outlast | Unrotate
 
 
-def ref_of(manifest: Manifest) -> Ref:
-    """The name of the object in `manifest`.
+def need_open(change: Change) -> None:
+    """Lets a change pass whose content, and its inverse's, may be written to the ledger, to annotations and reports.
 
     Raises:
-        HarnessError: it has no apiVersion, kind or name.
+        HarnessError: it is about a Secret, and no `Rotate`, in which nothing of the Secret is.
     """
-    try:
-        meta = manifest["metadata"]
-        return Ref(manifest["apiVersion"], manifest["kind"], meta.get("namespace", ""), meta["name"])
-    except KeyError as missing:
-        raise HarnessError(f"A manifest has no {missing.args[0]}: {str(manifest)[:100]}; add it.") from None
-
-
-def owner_of(manifest: Manifest) -> str:
-    """The injection that created the object, "" if none did."""
-    return str((manifest["metadata"].get("annotations") or {}).get(OWNER, ""))
+    if change.ref.kind == "Secret" and not isinstance(change, Rotate):
+        raise HarnessError(
+            f"{change.ref} cannot be changed: its inverse, with what is in it, would be written to the ledger on disk; "
+            "leave Secrets alone (RootRotation gives a mesh another root, and its key stays in the cluster)."
+        )
 
 
 def apply(patch: Patch, manifest: Manifest) -> Manifest:
@@ -261,9 +231,10 @@ def undo(change: Change, before: Manifest | None) -> Undo:
     """The inverse of `change`, given the object as it was `before` (None: there was none).
 
     Raises:
-        HarnessError: the change is impossible: what it creates exists, what it changes or deletes does not, or a
-            patch does not fit the object (see `apply`).
+        HarnessError: the change is impossible: what it creates exists, what it changes or deletes does not, a patch
+            does not fit the object (see `apply`), or what is in the object must not be written down (`need_open`).
     """
+    need_open(change)
     if isinstance(change, Create):
         if before is not None:
             raise HarnessError(
@@ -281,7 +252,7 @@ def undo(change: Change, before: Manifest | None) -> Undo:
         return Outlast(change.ref, before["metadata"].get("uid", ""), name, change.seconds)
     if isinstance(change, Rotate):
         return Unrotate(change.ref)
-    if _is_controlled(before):
+    if is_controlled(before):
         return LeftToController(change.ref)
     return Recreate(as_written(before), before["metadata"].get("uid", ""))
 
@@ -382,15 +353,3 @@ def _patched(patch: Patch, manifest: Manifest) -> tuple[Manifest, tuple[Field, .
         paths = ", ".join(render(edit.path) for edit in patch.edits)
         raise HarnessError(f"The patch of {patch.ref} changes nothing: {paths} is already as asked.")
     return patched, changed
-
-
-def _is_controlled(manifest: Manifest) -> bool:
-    return any(owner.get("controller") for owner in manifest["metadata"].get("ownerReferences") or ())
-
-
-def as_written(manifest: Manifest) -> Manifest:
-    """The object without what the server adds to it."""
-    written = deepcopy({name: value for name, value in manifest.items() if name != "status"})
-    for name in _SERVER_FIELDS:
-        written["metadata"].pop(name, None)
-    return written

@@ -230,11 +230,10 @@ class Injection:
         return mark(apply(patch, base), self._mark(key, base, inverse))
 
     def _keepsake(self, inverse: Recreate) -> Manifest:
-        """An object that keeps in the cluster what has to be created again: a Secret for a Secret."""
+        """A ConfigMap that keeps in the cluster what has to be created again."""
         key = self._key()
-        kind = "Secret" if inverse.ref.kind == "Secret" else "ConfigMap"
         metadata = {"name": f"harness-keeps-{key}", "namespace": inverse.ref.namespace or "default"}
-        manifest: Manifest = {"apiVersion": "v1", "kind": kind, "metadata": metadata}
+        manifest: Manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
         return mark(manifest, self._mark(key, inverse.manifest, inverse))
 
     def _mark(self, key: str, before: Manifest, inverse: Restore | Recreate | Unrotate) -> Mark:

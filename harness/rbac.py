@@ -116,7 +116,7 @@ def missing(cluster: Cluster, wanted: Iterable[Need]) -> tuple[Need, ...]:
 
 def _of(change: Change) -> set[Need]:
     ref = change.ref
-    kept = Ref("v1", "Secret" if ref.kind == "Secret" else "ConfigMap", ref.namespace or "default", "")
+    kept = Ref("v1", "Secret" if isinstance(change, Rotate) else "ConfigMap", ref.namespace or "default", "")
     match change:
         case Create():
             wanted = _verbs(ref, "get", "create", "delete")

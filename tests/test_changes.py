@@ -36,6 +36,7 @@ from harness.changes import (
 )
 from harness.errors import HarnessError
 
+SECRET = Ref("v1", "Secret", "shop", "t")
 REF = Ref("networking.istio.io/v1", "VirtualService", "shop", "catalog")
 
 
@@ -190,6 +191,24 @@ def test_changing_what_does_not_exist_is_refused(change):
     """The name is in the message."""
     with pytest.raises(HarnessError, match="no VirtualService shop/catalog"):
         undo(change, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "t", "namespace": "shop"}}),
+        Patch(SECRET, (Edit(("data", "a"), "aHVzaA=="),)),
+        Delete(SECRET),
+    ],
+    ids=["create", "patch", "delete"],
+)
+def test_a_secret_is_never_changed_by_what_would_write_it_down(change):
+    """The refusal names it and quotes nothing of it; a rotation holds nothing of it, nor does its inverse."""
+    before = None if isinstance(change, Create) else {"metadata": {"uid": "u"}, "data": {"a": "aHVzaCBodXNo"}}
+    with pytest.raises(HarnessError, match=r"Secret shop/t cannot be changed: its inverse") as refused:
+        undo(change, before)
+    assert "aHVzaA" not in str(refused.value)
+    assert undo(Rotate(SECRET), {"metadata": {"uid": "u"}, "data": {"a": "aHVzaA=="}}) == Unrotate(SECRET)
 
 
 def test_what_a_controller_owns_is_left_to_it():

@@ -6,7 +6,7 @@ import yaml
 from harness.dryrun import plan
 from harness.errors import HarnessError
 from harness.experiment import Experiment
-from harness.faults import Abort, BlastRadius, PodKill, ProxyKill, Stress, Target
+from harness.faults import Abort, BadConfig, BlastRadius, PodKill, ProxyKill, Stress, Target
 from harness.load import Load
 from harness.rbac import Need
 from harness.slo import SLO, availability
@@ -55,7 +55,7 @@ def test_a_container_that_would_be_put_into_a_pod_is_shown_whole(planned):
     assert text["evidence"] == {"pods": ["u1"], "whose container is started again": "istio-proxy"}
     assert ATTACH in needs
     text, needs = planned(Stress())
-    assert text["evidence"] == {"pods": ["u1"], "in which a container runs": "harness-r-stress"}
+    assert text["evidence"] == {"pods that": "run harness-r-stress", "all of": ["p-1"]}
     assert ATTACH in needs
 
 
@@ -73,3 +73,11 @@ def test_a_plan_that_would_be_refused_is_refused(planned):
         planned(Stress(), seconds=20)
     with pytest.raises(HarnessError, match="takes 60 s to come to what was asked"):
         planned(Abort(503, ramp=60))
+    metadata = {"name": "token", "namespace": "shop"}
+    with pytest.raises(HarnessError, match="Secret shop/token cannot be changed") as refused:
+        planned(
+            BadConfig(
+                {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"a": "hush"}}
+            )
+        )
+    assert "hush" not in str(refused.value)

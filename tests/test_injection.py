@@ -962,6 +962,21 @@ def test_no_key_of_a_root_is_written_down_outside_the_cluster(cluster, shop, led
     assert not [path for path in shop.objects if "harness-keeps" in path]
 
 
+@pytest.mark.parametrize(
+    "change", [Create(OLD_ROOT.secret()), Patch(ROOT, (Edit(("data", "ca-key.pem"), "eA=="),)), Delete(ROOT)]
+)
+def test_a_secret_is_neither_changed_nor_written_down(cluster, shop, ledger, tmp_path, change):
+    """Not in the ledger, and not in an object beside it."""
+    with pytest.raises(
+        HarnessError, match="Secret istio-system/istio-ca-secret cannot be changed"
+    ) as refused:
+        _apply(cluster, ledger, change)
+    assert shop.writes() == []
+    written = "".join(path.read_text() for path in (tmp_path / "ledger").iterdir() if path.is_file())
+    for key in OLD_ROOT.secret()["data"].values():
+        assert not key or (key not in written and key not in str(refused.value))
+
+
 def test_a_new_root_that_comes_late_does_not_get_in_when_the_old_one_is_healed(cluster, shop, ledger):
     """The write that got no answer names the version that it would replace."""
     before, late = _state(shop), []

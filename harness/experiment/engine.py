@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from harness import journal as log
-from harness.changes import Change
+from harness.changes import Change, need_open
 from harness.errors import HarnessError
 from harness.experiment.beats import Beats
 from harness.experiment.context import Context, objective, phase
@@ -150,6 +150,8 @@ class _Course:
             fault, target = self.experiment.fault, self.experiment.target
             scene = resolve(self.mesh.cluster, target, run=self.run_id, seed=self.seed, fault=fault)
             self.experiment.blast_radius.check(fault, scene)
+            for change in self.weaken:
+                need_open(change)
             evidence = fault.evidence(scene)
             self._check_rights(scene)
         tenure.take()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from harness.changes import Ref
+from harness.changes import Ref, need_open
 from harness.errors import HarnessError
 from harness.faults.fault import Fault
 from harness.scene import Scene
@@ -75,8 +75,11 @@ class BlastRadius:
             )
 
     def _admitted(self, fault: Fault, scene: Scene) -> list[Ref]:
-        """What a fault touches, where it may."""
-        refs = [item.ref for item in (*scene.pods, *fault.pods(scene), *fault.changes(scene))]
+        """What a fault touches, where and as it may."""
+        changes = fault.changes(scene)
+        for change in changes:
+            need_open(change)
+        refs = [item.ref for item in (*scene.pods, *fault.pods(scene), *changes)]
         for ref in refs:
             if ref.namespace:
                 self._admit(ref, fault, scene)

@@ -16,7 +16,7 @@ import pytest
 from support import eventually
 
 from harness import journal as log
-from harness.changes import ABSENT, Edit, Patch, Ref
+from harness.changes import ABSENT, Create, Edit, Patch, Ref
 from harness.cluster import Cluster
 from harness.experiment import Experiment, Mesh, run
 from harness.faults import Abort, BlastRadius, Nothing, PodKill, Target
@@ -432,6 +432,18 @@ def test_too_wide_a_fault_is_refused_before_anything_is_written(world, perform):
     chosen = experiment(Abort(503, 30), blast_radius=BlastRadius(max_pods=1))
     judgement, _ = perform(chosen, weaken=[NO_RETRIES])
     assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert world.api.writes() == []
+
+
+def test_a_policy_is_not_weakened_by_a_secret(world, perform):
+    """Nothing of it comes into the journal; it is refused in the first phase."""
+    metadata = {"name": "token", "namespace": "shop"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"a": "aHVzaCBodXNo"}}
+    judgement, events = perform(experiment(Abort(503, 30)), weaken=[Create(secret)])
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "Secret shop/token cannot be changed" in judgement.reasons[0]
+    assert phases(events) == ["resolve"]
+    assert "aHVzaCBodXNo" not in repr(events)
     assert world.api.writes() == []
 
 

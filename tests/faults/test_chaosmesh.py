@@ -1,5 +1,6 @@
 """Faults that Chaos Mesh makes: objects, evidence, what is refused, and how they go, at the wire."""
 
+import re
 import time
 from dataclasses import replace
 
@@ -199,7 +200,8 @@ def test_a_stuck_finalizer_is_said_and_stays_in_the_ledger(cluster, chaos, ledge
     with monkeypatch.context() as hurried:
         hurried.setattr(time, "monotonic", lambda: tick + 100 * (time.perf_counter() - start))
         healing = injection.end()
-    assert "still being deleted after 4" in healing.failed[0]
+    waited = re.search(r"still being deleted after (\d+) s", healing.failed[0])
+    assert waited and int(waited[1]) >= 40
     assert "chaos-mesh/records" in healing.failed[0]
     assert PATH in chaos.api.objects
     chaos.stuck = False

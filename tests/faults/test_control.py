@@ -85,6 +85,17 @@ def test_a_bad_object_is_pushed_as_it_is_with_our_labels():
     assert str(BadConfig(ROUTE)) == "bad VirtualService typo"
 
 
+@pytest.mark.parametrize("change", ["create", "patch"])
+def test_a_bad_secret_is_refused_before_anything_is_done(change):
+    """What is in it would be written to the ledger; the refusal quotes nothing of it."""
+    metadata = {"name": "token", "namespace": "shop"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"a": "aHVzaA=="}}
+    patch = Patch(Ref("v1", "Secret", "shop", "token"), (Edit(("data", "a"), "aHVzaA=="),))
+    with pytest.raises(HarnessError, match="Secret shop/token cannot be changed") as refused:
+        BlastRadius(max_pods=9).check(BadConfig(secret if change == "create" else patch), scene())
+    assert "aHVzaA" not in str(refused.value)
+
+
 def test_a_bad_object_that_is_admitted_shows_as_requests_without_a_route():
     """Some of all that callers sent."""
     evidence = BadConfig(ROUTE).evidence(scene())
