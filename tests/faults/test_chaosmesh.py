@@ -201,7 +201,8 @@ def test_a_stuck_finalizer_is_said_and_stays_in_the_ledger(cluster, chaos, ledge
         hurried.setattr(time, "monotonic", lambda: tick + 100 * (time.perf_counter() - start))
         healing = injection.end()
     waited = re.search(r"still being deleted after (\d+) s", healing.failed[0])
-    assert waited and int(waited[1]) >= 40
+    assert waited is not None
+    assert int(waited[1]) >= 40
     assert "chaos-mesh/records" in healing.failed[0]
     assert PATH in chaos.api.objects
     chaos.stuck = False
