@@ -22,6 +22,7 @@ class State:
         self.history = History(history)
         self._tables: dict[Resource, dict[_Key, Manifest]] = {}
         self._by_uid: dict[str, tuple[Resource, _Key]] = {}
+        self._changed: dict[Resource, int] = {}
         self._dependents: dict[str, set[str]] = {}
 
     def find(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
@@ -32,6 +33,10 @@ class State:
         """The object of that UID, or None."""
         place = self._by_uid.get(uid)
         return (place[0], self._tables[place[0]][place[1]]) if place else None
+
+    def changed(self, resource: Resource) -> int:
+        """The revision of the newest change of an object of `resource`, 0 when there was none."""
+        return self._changed.get(resource, 0)
 
     def all(self, resource: Resource, at: int = 0) -> list[tuple[_Key, Manifest]]:
         """The objects of `resource`, each with its namespace and name, in no order.
@@ -91,6 +96,7 @@ class State:
             self._by_uid[uid] = (resource, key)
             for owner in owner_uids(new):
                 self._dependents.setdefault(owner, set()).add(uid)
+        self._changed[resource] = revision
         self.history.append(Change(revision, event, resource, new, old))
         return new
 

@@ -81,6 +81,10 @@ class Store:
         """The revision of the newest change."""
         return self._state.history.last
 
+    def changed(self, resource: Resource) -> int:
+        """The revision of the newest change of an object of `resource`, 0 when there was none."""
+        return self._state.changed(resource)
+
     def get(self, resource: Resource, namespace: str, name: str) -> Manifest:
         """The object (`namespace` is "" for what has none).
 

@@ -31,7 +31,7 @@ from harness.localmesh.api.resources import (
 )
 from harness.localmesh.credentials import credential
 from harness.localmesh.kinds import istio
-from harness.localmesh.kinds.istio.meshconfig import NAME, NAMESPACE, is_mesh_config, mesh_config
+from harness.localmesh.kinds.istio.meshconfig import NAMESPACE, is_mesh_config, mesh_config
 from harness.localmesh.kinds.istio.rules.metadata import dry_run
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.store import Store
@@ -55,22 +55,17 @@ class World:
         self._mesh = model.Mesh()
         self._values: dict[str, dict[str, tuple[Any, Any]]] = {}
         self._lists: dict[str, tuple[Any, ...]] = {}
+        self._changed: dict[str, tuple[int, ...]] = {}
 
     def mesh(self) -> model.Mesh:
         """Everything the translation depends on, as it is now; the same object when nothing of it has changed."""
         if self._revision == self._store.revision:
             return self._mesh
         self._revision = self._store.revision
-        nodes = {node["metadata"]["name"]: node for node in self._store.list(NODES)}
-        pods = [
-            (pod, nodes.get(pod["spec"].get("nodeName", "")))
-            for pod in self._store.list(PODS)
-            if pod.get("status", {}).get("podIP")
-        ]
         made = model.Mesh(
             config=self._config(),
-            services=self._known("services", self._plain(SERVICES), service),
-            workloads=self._known("workloads", pods, workload),
+            services=self._known(service, SERVICES),
+            workloads=self._workloads(),
             virtual_services=self._istio(VIRTUAL_SERVICES, model.VirtualService, istio.VirtualService),
             destination_rules=self._istio(DESTINATION_RULES, model.DestinationRule, istio.DestinationRule),
             gateways=self._istio(GATEWAYS, model.Gateway, istio.Gateway),
@@ -91,17 +86,24 @@ class World:
             self._mesh = made
         return self._mesh
 
-    def _plain(self, resource: Resource) -> list[tuple[Manifest]]:
-        return [(item,) for item in self._store.list(resource)]
-
     def _config(self) -> model.MeshConfig:
-        found = [(item,) for item in self._store.list(CONFIG_MAPS, NAMESPACE) if is_mesh_config(item)]
-        known = self._known(NAME, found, config)
+        known = self._known(config, CONFIG_MAPS, NAMESPACE, is_mesh_config)
         return known[0] if known else _DEFAULT
 
     def _credentials(self) -> tuple[model.Credential, ...]:
-        made = self._known("credentials", self._plain(SECRETS), credential)
-        return self._kept("credentials given", tuple(item for item in made if item is not None))
+        made = self._known(credential, SECRETS)
+        return self._kept("credentials", tuple(item for item in made if item is not None))
+
+    def _workloads(self) -> tuple[model.Workload, ...]:
+        def sources() -> Iterable[tuple[Any, ...]]:
+            nodes = {node["metadata"]["name"]: node for node in self._store.list(NODES)}
+            return [
+                (pod, nodes.get(pod["spec"].get("nodeName", "")))
+                for pod in self._store.list(PODS)
+                if pod.get("status", {}).get("podIP")
+            ]
+
+        return self._read("workloads", (PODS, NODES), sources, workload)
 
     def _istio(self, resource: Resource, into: Callable[..., N], kind: type[istio.S]) -> tuple[N, ...]:
         def read(item: Manifest) -> N:
@@ -115,29 +117,53 @@ class World:
             }
             return into(**named) if isinstance(into, type) else into(item, **named)
 
-        return self._known(resource.plural, self._plain(resource), read)
+        return self._known(read, resource)
 
-    def _known(self, kind: str, sources: Iterable[tuple[Any, ...]], read: Callable[..., V]) -> tuple[V, ...]:
+    def _known(
+        self,
+        read: Callable[[Manifest], V],
+        resource: Resource,
+        namespace: str = "",
+        where: Callable[[Manifest], bool] | None = None,
+    ) -> tuple[V, ...]:
+        """What `read` makes of each object of `resource`."""
+
+        def sources() -> Iterable[tuple[Any, ...]]:
+            return [(item,) for item in self._store.list(resource, namespace, where)]
+
+        return self._read(resource.plural, (resource,), sources, read)
+
+    def _read(
+        self,
+        kind: str,
+        resources: Iterable[Resource],
+        sources: Callable[[], Iterable[tuple[Any, ...]]],
+        read: Callable[..., V],
+    ) -> tuple[V, ...]:
         """What `read` makes of each of `sources` (manifests, the first of which has the uid).
 
-        Read again only when one of the manifests is another object than the last time.
+        The sources are looked at only when any object of `resources` has changed, and read again only when one of the
+        manifests is another object than the last time.
         """
+        changed = tuple(map(self._store.changed, resources))
+        if self._changed.get(kind) == changed:
+            return self._lists[kind]
         before = self._values.get(kind, {})
         now: dict[str, tuple[Any, V]] = {}
-        for source in sources:
+        for source in sources():
             uid = source[0]["metadata"]["uid"]
             known = before.get(uid)
             if known is None or not all(map(is_, known[0], source)):
                 value = read(*source)
                 known = (source, known[1] if known is not None and known[1] == value else value)
             now[uid] = known
-        self._values[kind] = now
+        self._values[kind], self._changed[kind] = now, changed
         return self._kept(kind, tuple(value for _, value in now.values()))
 
     def _kept(self, kind: str, made: tuple[V, ...]) -> tuple[V, ...]:
         """`made`, or the tuple of the last time when that holds the very same values."""
-        before = self._lists.get(kind, ())
-        if len(before) != len(made) or not all(map(is_, before, made)):
+        before = self._lists.get(kind)
+        if before is None or len(before) != len(made) or not all(map(is_, before, made)):
             self._lists[kind] = before = made
         return before
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -92,12 +92,20 @@ class _Objects:
 
     revision = 1
 
-    def list(self, resource: Resource, namespace: str = "") -> tuple[Manifest, ...]:
+    def changed(self, _: Resource) -> int:
+        """As `Store.changed`."""
+        return 1
+
+    def list(
+        self, resource: Resource, namespace: str = "", where: Callable[[Manifest], bool] | None = None
+    ) -> tuple[Manifest, ...]:
         """As `Store.list`."""
         return tuple(
             item
             for item in self._manifests
-            if item["kind"] == resource.kind and namespace in ("", item["metadata"].get("namespace"))
+            if item["kind"] == resource.kind
+            and namespace in ("", item["metadata"].get("namespace"))
+            and (where is None or where(item))
         )
 
 

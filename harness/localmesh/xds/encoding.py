@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from google.protobuf import descriptor_pool, json_format, message_factory
-from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 
 from harness.localmesh.xds.model import Resource
 
@@ -23,6 +23,16 @@ T = TypeVar("T")
 
 _TYPES = "type.googleapis.com/"
 
+
+_POOL = descriptor_pool.DescriptorPool()
+_ADDED: set[str] = set()
+
+# What Envoy 1.39 added to its stats access logger, in which the same release deprecated `stat_prefix`, and xds-protos
+# lacks up to 1.85.
+_STATS = "envoy/extensions/access_loggers/stats/v3/stats.proto"
+_SCOPE = "envoy/type/v3/scope.proto"
+_OPTIONAL: Any = {"label": FieldDescriptorProto.LABEL_OPTIONAL}
+_IS_SCOPE: Any = {"type": FieldDescriptorProto.TYPE_MESSAGE, "type_name": ".envoy.type.v3.Scope"}
 
 _PIECES = {"envoy.config.route.v3.RouteConfiguration": "virtual_hosts"}
 """The repeated field of a kind whose items many Envoys share, and of which a change concerns few."""
@@ -62,7 +72,7 @@ class Encoder:
         value += b"".join(
             self._once(piece, lambda piece: _bytes(kind, {cut: [piece]})) for piece in resource.get(cut, ())
         )
-        packed = Packed(type_url=resource["@type"], value=value)
+        packed = message("google.protobuf.Any")(type_url=resource["@type"], value=value)
         return Encoded(packed, hashlib.sha256(value).hexdigest()[:12])
 
     def _once(self, resource: Resource, encode: Callable[[Resource], T]) -> T:
@@ -81,7 +91,7 @@ class Encoder:
 def _bytes(kind: str, value: Resource) -> bytes:
     _know(_kinds(value))
     try:
-        made: bytes = json_format.ParseDict(value, message(kind)()).SerializeToString()
+        made: bytes = json_format.ParseDict(value, message(kind)(), descriptor_pool=_POOL).SerializeToString()
     except json_format.ParseError as error:
         raise ValueError(f"{kind}: {error}") from None
     return made
@@ -91,7 +101,7 @@ def _bytes(kind: str, value: Resource) -> bytes:
 def message(kind: str) -> Any:
     """The class of the message with that full name."""
     _know((kind,))
-    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(kind))
+    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(kind))
 
 
 def _kinds(value: object) -> Iterable[str]:
@@ -117,4 +127,27 @@ def _load(package: str) -> None:
     found = import_module(package)
     for module in pkgutil.iter_modules(found.__path__):
         if module.name.endswith("_pb2"):
-            import_module(f"{package}.{module.name}")
+            _add(import_module(f"{package}.{module.name}").DESCRIPTOR)
+
+
+def _add(file: Any) -> None:
+    """Adds a file, and first those that it imports, to our pool."""
+    if file.name in _ADDED:
+        return
+    _ADDED.add(file.name)
+    for imported in file.dependencies:
+        _add(imported)
+    described = FileDescriptorProto()
+    file.CopyToProto(described)
+    if file.name == _STATS:
+        _POOL.Add(_scope_file())
+        described.dependency.append(_SCOPE)
+        config = next(item for item in described.message_type if item.name == "Config")
+        config.field.append(FieldDescriptorProto(name="stats_scope", number=6, **_OPTIONAL, **_IS_SCOPE))
+    _POOL.Add(described)
+
+
+def _scope_file() -> FileDescriptorProto:
+    prefix = FieldDescriptorProto(name="prefix", number=5, **_OPTIONAL, type=FieldDescriptorProto.TYPE_STRING)
+    scope = DescriptorProto(name="Scope", field=[prefix])
+    return FileDescriptorProto(name=_SCOPE, package="envoy.type.v3", syntax="proto3", message_type=[scope])

@@ -201,7 +201,7 @@ def _loggers(
         logger = extension(
             "envoy.access_loggers.stats",
             "envoy.extensions.access_loggers.stats.v3.Config",
-            stat_prefix="istio",
+            stats_scope={"prefix": "istio"},
             **made,
         )
         yield {**logger, "filter": when} if when else logger

@@ -56,3 +56,10 @@ def test_an_unknown_field_is_an_error_that_names_it():
     """Nothing is left out in silence."""
     with pytest.raises(ValueError, match="nonsense"):
         Encoder().encoded(typed("envoy.config.cluster.v3.Cluster", nonsense=1))
+
+
+def test_the_scope_of_the_metrics_is_among_what_envoy_reads():
+    """The package's description of the stats access logger is older than Envoy's."""
+    kind = "envoy.extensions.access_loggers.stats.v3.Config"
+    packed = Encoder().encoded(typed(kind, stats_scope={"prefix": "istio"})).message
+    assert packed.value == b"\x32\x07\x2a\x05istio"
