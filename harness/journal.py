@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit, urlunsplit
 
+from harness.counts import Counts
 from harness.errors import HarnessError
 
 
@@ -154,7 +155,8 @@ class ScaledSeen:
 class Counted:
     """The good and all events of an SLO from `start` to `end`, cumulative within a phase.
 
-    Both are None when they could not be counted, and `missing` says why; that is never the same as zero.
+    Both are None when they could not be counted, and `missing` says why; that is never the same as zero. `unsure`
+    ones may be good or bad: the bucket of the histogram that holds them does not tell.
     """
 
     at: float
@@ -165,6 +167,14 @@ class Counted:
     start: float
     end: float
     missing: str = ""
+    unsure: int = 0
+
+    @property
+    def counts(self) -> Counts | None:
+        """The events as numbers; None when they could not be counted."""
+        if self.good is None or self.total is None:
+            return None
+        return Counts(self.good, self.total, self.unsure)
 
 
 @dataclass(frozen=True)

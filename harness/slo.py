@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from harness.counts import needed
 from harness.errors import HarnessError
+from harness.sequential import needed
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
@@ -154,10 +154,10 @@ class SLO:
         return replace(self, at_least=at_least)
 
     def planned(self, confidence: float) -> int:
-        """The number of events at which HELD is tested first, fixed before any of them is seen."""
+        """The number of events it takes for HELD if all of them are good, fixed before any of them is seen."""
         if self.at_least == 1.0:
             return self.enough or self.sli.enough
-        return max(self.enough or 0, needed(self.at_least, confidence=confidence))
+        return max(self.enough or 0, needed(self.at_least, alpha=(1.0 - confidence) / 2))
 
 
 def availability(service: str, namespace: str = "default") -> Ratio:

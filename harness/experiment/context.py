@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness import journal as log
+from harness.assessment import Errors, Verdict, assess
 from harness.counts import Counts
 from harness.errors import HarnessError
 from harness.experiment.meter import Meter
@@ -18,7 +19,6 @@ from harness.journal import Journal, Objective
 from harness.load import Traffic
 from harness.series import Missing, Window
 from harness.slo import SLI, SLO, Probe, Ratio
-from harness.verdict import Verdict, assess
 
 _SLICE = 0.2  # seconds between two looks at the kill switch
 
@@ -89,10 +89,11 @@ class Context:
 class History:
     """The growing counts of some SLOs in one phase, and what they say so far."""
 
-    def __init__(self, slos: Sequence[SLO], confidence: float) -> None:
-        self._objectives = {slo: objective(slo, confidence) for slo in slos}
+    def __init__(self, slos: Sequence[SLO], experiment: Experiment) -> None:
+        self._objectives = {slo: objective(slo, experiment.confidence) for slo in slos}
         self._counts: dict[SLO, list[Counts]] = {slo: [] for slo in slos}
-        self._confidence = confidence
+        promises = [objective(slo, experiment.confidence) for slo in experiment.indicators]
+        self._errors = Errors.of(experiment.confidence, promises)
 
     def add(self, taken: Taken) -> None:
         """One more look; what could not be counted adds nothing."""
@@ -101,10 +102,9 @@ class History:
                 counts.append(found)
 
     def verdicts(self) -> dict[SLO, Verdict]:
-        """What the counts say, while there is still time."""
+        """What the counts say by now, as the judge will see it."""
         return {
-            slo: assess(self._objectives[slo], counts, confidence=self._confidence, ended=False)
-            for slo, counts in self._counts.items()
+            slo: assess(self._objectives[slo], counts, self._errors) for slo, counts in self._counts.items()
         }
 
     def done(self) -> float:
@@ -154,4 +154,6 @@ def _ready(pods: Sequence[Pod]) -> int:
 def _counted(at: float, slo: SLO, name: str, window: Window, found: Counts | Missing) -> log.Counted:
     if isinstance(found, Missing):
         return log.Counted(at, slo.name, name, None, None, window.start, window.end, found.value)
-    return log.Counted(at, slo.name, name, found.good, found.total, window.start, window.end)
+    return log.Counted(
+        at, slo.name, name, found.good, found.total, window.start, window.end, unsure=found.unsure
+    )

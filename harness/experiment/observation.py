@@ -85,7 +85,7 @@ def observe(context: Context, injected: float) -> float | None:
     start = injected if momentary else context.now()
     reach = _REACH * (context.meter.interval or 0.0) if momentary else 0.0
     deadline = min(context.now() + experiment.observe, injected + experiment.blast_radius.seconds)
-    history, guard = History(experiment.hypothesis, experiment.confidence), Guard(context)
+    history, guard = History(experiment.hypothesis, experiment), Guard(context)
     proof = _Proof(context, injected)
     while True:
         window = Window(start, context.now(), reach)
@@ -109,7 +109,7 @@ class Guard:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._history = History(context.experiment.guardrails, context.experiment.confidence)
+        self._history = History(context.experiment.guardrails, context.experiment)
 
     def breached(self, taken: Taken) -> bool:
         """Whether a guardrail is violated by now; the journal says which one."""
