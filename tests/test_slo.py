@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from harness.errors import HarnessError
 from harness.faults import Target
-from harness.slo import SLO, Matcher, Probe, Selector, availability, mtls_share, plaintext_refused
+from harness.indicators import availability, mtls_share, plaintext_refused
+from harness.slo import SLO, Matcher, Probe, Selector
 
 UP = SLO("up", availability("checkout", "shop"), at_least=0.999)
 

@@ -18,7 +18,7 @@ from harness.faults import Evidence, Pod, Scene, Target
 from harness.journal import Journal, Objective
 from harness.load import Traffic
 from harness.series import Missing, Window
-from harness.slo import SLI, SLO, Probe, Ratio
+from harness.slo import SLI, SLO, Probe
 
 _SLICE = 0.2  # seconds between two looks at the kill switch
 
@@ -118,8 +118,7 @@ class History:
 
 def objective(slo: SLO, confidence: float) -> Objective:
     """An SLO as the journal keeps it."""
-    answers = isinstance(slo.sli, Ratio) and slo.sli.answers
-    return Objective(slo.name, slo.at_least, slo.planned(confidence), answers)
+    return Objective(slo.name, slo.at_least, slo.planned(confidence), slo.answers)
 
 
 def live(slos: Sequence[SLO], taken: Taken) -> str:

@@ -168,7 +168,7 @@ class _Course:
 
     def _resolved(self, scene: Scene, evidence: Evidence) -> Meter:
         """Writes down what was found; gives what counts from now on."""
-        meter = Meter(self.mesh)
+        meter = Meter(self.mesh, self.experiment.target.namespace)
         kind = type(evidence).__name__.lower() if not isinstance(evidence, NoEvidence) else "none"
         percent, partial = (
             (evidence.percent, evidence.partial) if isinstance(evidence, Share) else (0.0, False)

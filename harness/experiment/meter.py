@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.cluster import Plaintext
 from harness.counts import Counts
 from harness.experiment.model import Mesh
-from harness.faults import Replaced, Scaled, Share
+from harness.faults import Pod, Replaced, Scaled, Share
 from harness.prometheus import offset, scrape_interval
-from harness.series import Missing, Series, Window, count
+from harness.series import Missing, Series, Window, count, silent
 from harness.slo import SLI, SLO, Matcher, Probe, Ratio, Selector
+from harness.tally import tally
 
+_SILENT = 3.5  # intervals without a sample after which a target counts as not scraped any more
 _LEAD = 300.0  # longer than the gaps that a restart of Prometheus or a failing scrape leaves
 _ISTIO_REQUESTS = "istio_requests_total"
 
@@ -38,8 +41,10 @@ class Probes:
 class Meter:
     """Counts events of SLIs, by the clock of Prometheus. Every method may raise PrometheusUnavailable."""
 
-    def __init__(self, mesh: Mesh) -> None:
+    def __init__(self, mesh: Mesh, namespace: str) -> None:
+        """`namespace` is the one of the target: the pods that count there are looked for when they fall silent."""
         self._mesh = mesh
+        self._namespace = namespace
         self._offset = offset(mesh.prometheus)
         self._probes: dict[SLI, Probes] = {}
         self.interval: float | None = None
@@ -54,16 +59,37 @@ class Meter:
 
     def take(self, slos: Iterable[SLO], window: Window) -> dict[SLI, Counts | Missing]:
         """The events of each SLI in the window; probes are made now and add up since `begin`."""
-        series: dict[Selector, tuple[Series, ...]] = {}
+        read: dict[Selector, tuple[Series, ...]] = {}
         counted: dict[SLI, Counts | Missing] = {}
         for sli in dict.fromkeys(slo.sli for slo in slos):
             if isinstance(sli, Probe):
                 counted[sli] = self._probe(sli)
                 continue
-            if sli.total not in series:
-                series[sli.total] = self._series(sli.total, window)
-            counted[sli] = count(series[sli.total], window, sli.is_good)
+            for selector in sli.selectors:
+                if selector not in read:
+                    read[selector] = self._series(selector, window)
+            found = (one for selector in sli.selectors for one in read[selector])
+            series = tuple(
+                {frozenset(one.labels.items()): one for one in found}.values()
+            )  # none of them twice
+            counted[sli] = self._incomplete(series, window) or tally(sli, series, window)
         return counted
+
+    def _incomplete(self, series: Sequence[Series], window: Window) -> Missing | None:
+        """Why samples are missing at the end of the window: nothing is scraped, or not every pod that is there.
+
+        Targets that went silent in the window are harmless when their pods went, too.
+        """
+        patience = 1.0 + _SILENT * (self.interval or math.inf)
+        lately = [one for one in series if one.samples and one.samples[-1].at >= window.start]
+        quiet = silent(lately, window.end - patience)
+        if not quiet:
+            return None
+        if len(quiet) == len(silent(lately, math.inf)):
+            return Missing.STALE
+        pods = self._mesh.cluster.pods(self._namespace, {})
+        there = [pod for pod in pods if pod.ready and not pod.terminating]
+        return Missing.PARTIAL if any(is_pod(labels, pod) for labels in quiet for pod in there) else None
 
     def probes(self, sli: Probe) -> Probes:
         """The plaintext connections since `begin`."""
@@ -92,7 +118,7 @@ class Meter:
 
         Without an SLI that is counted from Prometheus there is nothing to wait for: 1 s.
         """
-        selectors = [slo.sli.total for slo in slos if isinstance(slo.sli, Ratio)]
+        selectors = [slo.sli.selectors[0] for slo in slos if not isinstance(slo.sli, Probe)]
         if selectors:
             self.interval = scrape_interval(self._series(selectors[0], window), window)
         else:
@@ -111,6 +137,13 @@ class Meter:
                 probes = probes.add(self._mesh.cluster.plaintext(pod, sli.port))
         self._probes[sli] = probes
         return Counts(probes.refused, probes.refused + probes.answered)
+
+
+def is_pod(labels: Mapping[str, str], pod: Pod) -> bool:
+    """Whether a scrape target with these labels is a pod: by its address, or by its name (label pod)."""
+    if labels.get("namespace", pod.namespace) != pod.namespace:
+        return False
+    return labels.get("pod") == pod.name or labels.get("instance", "").rpartition(":")[0] == pod.ip
 
 
 def _flagged(evidence: Share) -> tuple[Matcher, ...]:

@@ -12,7 +12,7 @@ from harness.experiment.context import Context, History, Taken, live
 from harness.faults import NoEvidence, Replaced, Scaled, Share
 from harness.proof import ENOUGH_REQUESTS, as_asked, enough_requests
 from harness.series import Missing, Window
-from harness.slo import SLO, Ratio
+from harness.slo import SLO, Probe
 from harness.verdict import Verdict
 
 _GATE_EVENTS = 50
@@ -97,7 +97,8 @@ def observe(context: Context, injected: float) -> float | None:
         if guard.breached(taken) or (window.end >= deadline and not proof.settling):
             break
         verdicts = history.verdicts().values()
-        held = proof.settled and Verdict.INCONCLUSIVE not in verdicts
+        known = not any(isinstance(taken[slo.sli], Missing) for slo in experiment.hypothesis)
+        held = proof.settled and known and Verdict.INCONCLUSIVE not in verdicts
         if proof.given and (Verdict.VIOLATED in verdicts or held):
             break
         context.wait()
@@ -229,7 +230,7 @@ def _lacking(slos: Sequence[SLO], taken: Taken) -> str:
     """Which traffic has not been seen yet, as a phrase; empty when there is enough of all."""
     for slo in slos:
         found = taken[slo.sli]
-        wanted = _GATE_EVENTS if isinstance(slo.sli, Ratio) else 1
+        wanted = 1 if isinstance(slo.sli, Probe) else _GATE_EVENTS
         if isinstance(found, Missing):
             return f"no traffic for {slo.name}: {found.value}"
         if found.total < wanted:
