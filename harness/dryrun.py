@@ -11,7 +11,7 @@ import yaml
 from harness.changes import ABSENT, Change, Create, Delete, Eviction, Manifest, Patch, apply, render, undo
 from harness.cluster import Cluster
 from harness.errors import HarnessError
-from harness.experiment import Experiment
+from harness.experiment import Experiment, necessary
 from harness.faults import Evidence, NoEvidence, Replaced, Scaled, Scene
 from harness.injection import resolve
 from harness.rbac import Need, needs
@@ -42,6 +42,7 @@ def plan(
         "pods": [pod.name for pod in scene.pods],
         "fault": str(experiment.fault),
         "evidence": _evidence(experiment.fault.evidence(scene)),
+        "traffic": [str(one) for one in necessary(experiment)],
         "radius": _radius(experiment, scene),
         "changes": [_change(change, cluster) for change in changes],
     }

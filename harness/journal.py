@@ -191,7 +191,10 @@ class Probed:
 
 @dataclass(frozen=True)
 class LoadReported:
-    """What the load generator counted over the whole run; p50 and p99 in seconds, rate in requests/s."""
+    """What the load generator counted over the whole run; p50 and p99 in seconds, rate in requests/s.
+
+    `asked` is the rate it was to keep, 0 if that is not known; `alone` says that nobody else uses the entry.
+    """
 
     at: float
     sent: int
@@ -200,6 +203,30 @@ class LoadReported:
     p99: float
     users: int
     rate: float
+    asked: float = 0.0
+    alone: bool = True
+
+
+@dataclass(frozen=True)
+class LoadWatched:
+    """The part of one core that the load generator used in a phase."""
+
+    at: float
+    phase: str
+    cpu: float
+
+
+@dataclass(frozen=True)
+class EntryCounted:
+    """The requests that the proxies at the entry counted over the whole run; None if they could not be counted.
+
+    `edge` of them may have been lost or added where the scrapes begin and end.
+    """
+
+    at: float
+    total: int | None
+    edge: int = 0
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -267,6 +294,8 @@ Event = (
     | Counted
     | Probed
     | LoadReported
+    | LoadWatched
+    | EntryCounted
     | GuardrailBreached
     | Reverted
     | Recovered

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from harness import counts as statistics
 from harness import journal
 from harness.counts import Counts
 from harness.journal import Event, select
+
+_BUSY = 0.9  # of a core
+_SCHEDULE = 0.8  # of the rate asked for
+_INEXACT = 0.01  # of what was sent: redirects, health checks of others, and a scrape that takes its time
 
 
 def obstacles(events: tuple[Event, ...]) -> tuple[str, ...]:
@@ -23,6 +29,17 @@ def obstacles(events: tuple[Event, ...]) -> tuple[str, ...]:
     loads = select(events, journal.LoadReported)
     silent = ("the load generator sent no request",) if loads and loads[-1].sent == 0 else ()
     return (*stops, *failed, *kept, *silent)
+
+
+def doubtful(started: journal.RunStarted, events: tuple[Event, ...]) -> tuple[str, ...]:
+    """Why the counts of a run may be wrong or incomplete; empty when they can be believed."""
+    return (
+        *_unsettled(events),
+        *_contradicted(started, events),
+        *_overloaded(events),
+        *_behind(events),
+        *_unreconciled(events),
+    )
 
 
 def _unsettled(events: tuple[Event, ...]) -> tuple[str, ...]:
@@ -54,6 +71,48 @@ def _contradicted(started: journal.RunStarted, events: tuple[Event, ...]) -> tup
     return tuple(reasons)
 
 
-def doubtful(started: journal.RunStarted, events: tuple[Event, ...]) -> tuple[str, ...]:
-    """Why the counts of a run may be wrong or incomplete; empty when they can be believed."""
-    return (*_unsettled(events), *_contradicted(started, events))
+def _overloaded(events: tuple[Event, ...]) -> tuple[str, ...]:
+    """A load generator without time to spare measures itself: its latencies, its rate, its timeouts."""
+    return tuple(
+        f"the load generator used {100 * event.cpu:.0f} % of a core in {event.phase}, at most"
+        f" {100 * _BUSY:.0f} % leave it time to measure anything but itself; lower the rate"
+        for event in select(events, journal.LoadWatched)
+        if event.cpu > _BUSY
+    )
+
+
+def _behind(events: tuple[Event, ...]) -> tuple[str, ...]:
+    loads = select(events, journal.LoadReported)
+    if not loads or not loads[-1].sent or loads[-1].rate >= _SCHEDULE * loads[-1].asked:
+        return ()
+    last = loads[-1]
+    return (
+        f"the load generator fell behind its schedule: it sent {last.rate:.0f} requests/s of the {last.asked:g} asked"
+        f" for, with answers at a median of {1000 * last.p50:.0f} ms; give it more users, or lower the rate",
+    )
+
+
+def _unreconciled(events: tuple[Event, ...]) -> tuple[str, ...]:
+    """Where the entry counted other requests than were sent, beyond what was in flight or between two scrapes.
+
+    Failed requests need not have reached the entry. Others may come in where the load generator is not alone.
+    """
+    loads, counted = select(events, journal.LoadReported), select(events, journal.EntryCounted)
+    if not loads or not counted:
+        return ()
+    load, total = loads[-1], counted[-1].total
+    if total is None:
+        return (f"what the entry counted cannot be compared with what was sent: {counted[-1].missing}",)
+    explained = load.users + counted[-1].edge + math.ceil(_INEXACT * load.sent)
+    if total < load.sent - load.failed - explained:
+        what = "the counters miss requests"
+    elif load.alone and total > load.sent + explained:
+        what = (
+            "others use the entry as well (then say alone=False of the load), or something is counted twice"
+        )
+    else:
+        return ()
+    return (
+        f"the load generator sent {load.sent:,} requests, the entry counted {total:,}, and {explained:,} is all that"
+        f" could be explained: {what}",
+    )

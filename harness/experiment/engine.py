@@ -19,7 +19,9 @@ from harness.experiment.context import Context, objective, phase
 from harness.experiment.interrupts import Interrupts, interruptible
 from harness.experiment.meter import Meter
 from harness.experiment.model import Experiment, Mesh, Quiet, Watch
+from harness.experiment.necessary import necessary
 from harness.experiment.observation import await_evidence, await_gate, observe
+from harness.experiment.reconciliation import reconcile, watched
 from harness.experiment.recovery import recover
 from harness.experiment.tenure import Tenure
 from harness.faults import Evidence, NoEvidence, Replaced, Scene, Share
@@ -116,6 +118,7 @@ class _Course:
         with interrupts.held(), Tenure(self.mesh.cluster, self.ledger, self.run_id, namespace) as tenure:
             meter, scene, evidence = self._resolve(tenure, interrupts)
             tenure.await_watchdog()  # it is not to compete with the beginning of the traffic
+            since = meter.now()
             with interrupts.released(), self._traffic() as traffic:
                 context = Context(
                     self.experiment,
@@ -129,6 +132,8 @@ class _Course:
                     tenure,
                 )
                 self._act(context, interrupts)
+            with interrupts.released():
+                reconcile(context, since=since)
 
     def _act(self, context: Context, interrupts: Interrupts) -> None:
         """The phases from gate to recover."""
@@ -143,6 +148,7 @@ class _Course:
     def _resolve(self, tenure: Tenure, interrupts: Interrupts) -> tuple[Meter, Scene, Evidence]:
         """Heals, takes the mesh, finds the pods and refuses what reaches too far, before anything is changed."""
         self.watch.phase("resolve")
+        self.watch.progress(0.0, "; ".join(map(str, necessary(self.experiment))))
         self.journal.write(log.PhaseStarted(time.time(), "resolve"))
         with interrupts.released():
             healing = self._heal()
@@ -213,6 +219,8 @@ class _Course:
                         sent.p99,
                         load.population,
                         sent.rate,
+                        load.rate,
+                        load.alone,
                     )
                 )
 
@@ -257,7 +265,7 @@ class _Course:
                         context = _as_allowed(context, injection)
                         shown = await_evidence(context, injected)
                 if shown:
-                    with interrupts.released(), phase("observe", context):
+                    with interrupts.released(), phase("observe", context), watched(context, "observe"):
                         replaced = observe(context, injected)
             finally:
                 if injection is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Meter:
                 continue
             for selector in sli.selectors:
                 if selector not in read:
-                    read[selector] = self._series(selector, window)
+                    read[selector] = self.series(selector, window)
             found = (one for selector in sli.selectors for one in read[selector])
             series = tuple(
                 {frozenset(one.labels.items()): one for one in found}.values()
@@ -105,13 +106,26 @@ class Meter:
             Selector.equal(_ISTIO_REQUESTS, evidence.selector_all),
             (*hit.matchers, *_flagged(evidence)),
         )
-        series = self._series(sli.total, span)
+        series = self.series(sli.total, span)
         return tuple(count(series, window, sli.is_good) for window in every)
 
     def requests(self, evidence: Replaced | Scaled, window: Window) -> Counts | Missing:
         """The requests of the target in the window."""
         selector = Selector.equal(_ISTIO_REQUESTS, evidence.selector_all)
-        return count(self._series(selector, window), window, lambda _: True)
+        return count(self.series(selector, window), window, lambda _: True)
+
+    def unscraped(self, pods: Iterable[Pod], window: Window) -> tuple[str, ...]:
+        """The names of the pods with a sidecar that Prometheus does not scrape, though it scrapes others of them.
+
+        Empty when its targets carry other addresses than the pods', for then nobody can tell.
+        """
+        sidecars = [pod for pod in pods if pod.sidecar and pod.ip]
+        addresses = "|".join(re.escape(pod.ip) for pod in sidecars)
+        ups = Selector("up", (Matcher("instance", "=~", f"({addresses})(:.+)?"),))
+        found = self.series(ups, window) if sidecars else ()
+        scraped = [one.labels for one in found if one.samples[-1].value == 1.0]
+        missing = tuple(pod.name for pod in sidecars if not any(is_pod(labels, pod) for labels in scraped))
+        return missing if len(missing) < len(sidecars) else ()
 
     def learn_interval(self, slos: Iterable[SLO], window: Window) -> float | None:
         """Finds out how often Prometheus scrapes, in seconds; None while too few scrapes were seen.
@@ -120,12 +134,12 @@ class Meter:
         """
         selectors = [slo.sli.selectors[0] for slo in slos if not isinstance(slo.sli, Probe)]
         if selectors:
-            self.interval = scrape_interval(self._series(selectors[0], window), window)
+            self.interval = scrape_interval(self.series(selectors[0], window), window)
         else:
             self.interval = 1.0
         return self.interval
 
-    def _series(self, selector: Selector, window: Window) -> tuple[Series, ...]:
+    def series(self, selector: Selector, window: Window) -> tuple[Series, ...]:
         """The samples of the window and enough before it to tell a new target from a gap in the scrapes."""
         lead = max(_LEAD, 4 * (self.interval or 0.0))
         return self._mesh.prometheus.series(selector, seconds=window.end - window.start + lead, at=window.end)

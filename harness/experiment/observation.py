@@ -33,6 +33,7 @@ def await_gate(context: Context, *, steady: bool) -> None:
         taken = context.count("gate", window)
         scraped = meter.learn_interval(experiment.hypothesis, window) is not None
         lacking = _lacking(experiment.hypothesis, taken) or _untouched(context, window)
+        lacking = lacking or _unscraped(context, window)
         context.watch.progress(_elapsed(context, start), live(experiment.hypothesis, taken))
         if scraped and not lacking:
             break
@@ -251,6 +252,12 @@ def _untouched(context: Context, window: Window) -> str:
     if seen.total < ENOUGH_REQUESTS:
         return f"the load did not reach the target {target}: {seen.total} of the {ENOUGH_REQUESTS} requests needed"
     return ""
+
+
+def _unscraped(context: Context, window: Window) -> str:
+    """Which pods of the target nobody counts at, as a phrase; empty when all are scraped, or nobody can tell."""
+    pods = context.meter.unscraped(context.scene.pods, window)
+    return f"Prometheus does not scrape {', '.join(pods)} of {context.scene.target}" if pods else ""
 
 
 def _violated(slos: Sequence[SLO], taken: Taken, confidence: float) -> str:

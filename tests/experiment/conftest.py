@@ -33,7 +33,8 @@ class World:
         self.api = api
         self.entry_url = ""
         self.prometheus_url = ""
-        self.prometheus = "ok"
+        self.prometheus = "ok"  # or what it does instead; "deaf" answers, and scrapes no more
+        self.forgets = 0.0  # share of calls that the gateway does not count
         self.silent = False  # the entry answers, but nothing is counted
         self.deaf = False  # faults are accepted and do not bite
         self.broken = 0.0  # share of answers that are 500 without any fault
@@ -115,13 +116,23 @@ class World:
                 code = 500
             if self.killed is not None and time.monotonic() - self.killed < self.outage:
                 code = 503
-            self._count(reporter="source", response_code=str(code), response_flags="-")
+            if self._chance.random() >= self.forgets:
+                self._count(reporter="source", response_code=str(code), response_flags="-")
             return 502 if self._chance.random() < self.lies else code
+
+    def restart(self) -> None:
+        """The sidecar starts again: its counters, all of them, from 0."""
+        with self._lock:
+            self._counters.update({labels: -value for labels, value in self._counters.items()})
 
     def scrape(self) -> None:
         """Keeps what every counter shows now."""
         at = time.time()
+        if self.prometheus == "deaf":
+            return
         with self._lock:
+            up = tuple(sorted({"__name__": "up", "job": "pods", "instance": "sidecar-1"}.items()))
+            self._samples.setdefault(up, []).append((at, 1.0))
             for labels, value in self._counters.items():
                 self._samples.setdefault(labels, []).append((at, float(value)))
 
@@ -133,7 +144,8 @@ class World:
         matchers = re.findall(r'(\w+)(=~|!~|!=|=)"((?:[^"\\]|\\.)*)"', found[2])
         since = at - int(found[3]) / 1000
         with self._lock:
-            chosen = {k: list(v) for k, v in self._samples.items() if _matches(dict(k), matchers)}
+            named = [("__name__", "=", found[1]), *matchers]
+            chosen = {k: list(v) for k, v in self._samples.items() if _matches(dict(k), named)}
         result = []
         for labels, samples in chosen.items():
             shown = "NaN" if self.prometheus == "nan" else None
@@ -145,7 +157,10 @@ class World:
     def _count(self, **labels: str) -> None:
         if self.silent:
             return
+        if labels["reporter"] == "source":
+            labels = {**labels, "source_workload": "istio-ingressgateway"}
         full = {
+            "__name__": "istio_requests_total",
             "job": "pods",
             "instance": "sidecar-1",
             "destination_service_name": "payments",
