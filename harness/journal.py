@@ -25,12 +25,14 @@ class Objective:
 
     `planned` is the number of events, fixed before the run, at which HELD is tested. `answers` says that an
     event is good when the caller got a good answer, so that the load generator's own count must not contradict it.
+    `paced` says that it is a promise about traffic of the rate asked for: less of it proves less.
     """
 
     name: str
     at_least: float
     planned: int
     answers: bool = False
+    paced: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,8 @@ class Probed:
 class LoadReported:
     """What the load generator counted over the whole run; p50 and p99 in seconds, rate in requests/s.
 
-    `asked` is the rate it was to keep, 0 if that is not known; `alone` says that nobody else uses the entry.
+    `asked` is the rate it was to keep, 0 if that is not known; `alone` says that nobody else uses the entry; `mean`
+    is that of the answers, in seconds.
     """
 
     at: float
@@ -205,6 +208,7 @@ class LoadReported:
     rate: float
     asked: float = 0.0
     alone: bool = True
+    mean: float = 0.0
 
 
 @dataclass(frozen=True)

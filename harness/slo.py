@@ -265,6 +265,11 @@ class SLO:
         """Whether a good event is a good answer to its caller, so that the load generator must not contradict it."""
         return isinstance(self.sli, Ratio) and self.sli.answers
 
+    @property
+    def paced(self) -> bool:
+        """Whether it is a promise about traffic of the rate asked for, so that less of it proves less."""
+        return isinstance(self.sli, Latency | Throughput)
+
 
 _RANGES: Mapping[type[SLI], str] = {
     Ratio: "give a fraction above 0 and up to 1 (at_most: from 0 and below 1)",

@@ -11,6 +11,7 @@ from harness.journal import Event, select
 
 _BUSY = 0.9  # of a core
 _SCHEDULE = 0.8  # of the rate asked for
+_STARVED = 0.5  # of the rate that its users could keep, given the answers they got
 _INEXACT = 0.01  # of what was sent: redirects, health checks of others, and a scrape that takes its time
 
 
@@ -37,7 +38,7 @@ def doubtful(started: journal.RunStarted, events: tuple[Event, ...]) -> tuple[st
         *_unsettled(events),
         *_contradicted(started, events),
         *_overloaded(events),
-        *_behind(events),
+        *_behind(started, events),
         *_unreconciled(events),
     )
 
@@ -81,15 +82,27 @@ def _overloaded(events: tuple[Event, ...]) -> tuple[str, ...]:
     )
 
 
-def _behind(events: tuple[Event, ...]) -> tuple[str, ...]:
+def _behind(started: journal.RunStarted, events: tuple[Event, ...]) -> tuple[str, ...]:
+    """Whether requests were sent later than they should have been.
+
+    Users who wait for slow answers send less than was asked for. That leaves fewer requests to count, which the verdict
+    takes into account; but latencies are better with less traffic, and what was not sent cannot be served. A generator
+    that sends far less than its users could with such answers has been too slow itself.
+    """
     loads = select(events, journal.LoadReported)
-    if not loads or not loads[-1].sent or loads[-1].rate >= _SCHEDULE * loads[-1].asked:
+    if not loads or not loads[-1].sent:
         return ()
-    last = loads[-1]
-    return (
-        f"the load generator fell behind its schedule: it sent {last.rate:.0f} requests/s of the {last.asked:g} asked"
-        f" for, with answers at a median of {1000 * last.p50:.0f} ms; give it more users, or lower the rate",
-    )
+    last, reasons = loads[-1], []
+    told = f"{last.rate:.0f} requests/s of the {last.asked:g} asked for, with answers after {1000 * last.mean:.0f} ms"
+    paced = [objective.name for objective in started.objectives if objective.paced]
+    if paced and last.rate < _SCHEDULE * last.asked:
+        reasons.append(f"the load fell behind its schedule, {told}: {', '.join(paced)} not tested; add users")
+    possible = min(last.asked, last.users / last.mean) if last.mean else last.asked
+    if last.rate < _STARVED * possible:
+        reasons.append(
+            f"the load generator fell behind its own schedule, {told}: it was too busy, lower the rate"
+        )
+    return tuple(reasons)
 
 
 def _unreconciled(events: tuple[Event, ...]) -> tuple[str, ...]:

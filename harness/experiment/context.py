@@ -118,7 +118,7 @@ class History:
 
 def objective(slo: SLO, confidence: float) -> Objective:
     """An SLO as the journal keeps it."""
-    return Objective(slo.name, slo.at_least, slo.planned(confidence), slo.answers)
+    return Objective(slo.name, slo.at_least, slo.planned(confidence), slo.answers, slo.paced)
 
 
 def live(slos: Sequence[SLO], taken: Taken) -> str:

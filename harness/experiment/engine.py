@@ -221,6 +221,7 @@ class _Course:
                         sent.rate,
                         load.rate,
                         load.alone,
+                        sent.mean,
                     )
                 )
 

@@ -142,6 +142,7 @@ class World:
         found = re.fullmatch(r"(\w+)\{(.*)\}\[(\d+)ms\]", query)
         assert found, query
         matchers = re.findall(r'(\w+)(=~|!~|!=|=)"((?:[^"\\]|\\.)*)"', found[2])
+        matchers = [(name, operator, value.replace("\\\\", "\\")) for name, operator, value in matchers]
         since = at - int(found[3]) / 1000
         with self._lock:
             named = [("__name__", "=", found[1]), *matchers]
@@ -172,6 +173,11 @@ class World:
             **labels,
         }
         self._counters[tuple(sorted(full.items()))] += 1
+        if labels["reporter"] == "source":  # every answer takes between 25 and 50 ms
+            name = "istio_request_duration_milliseconds_bucket"
+            for bound in ("25", "50", "250", "+Inf"):
+                bucket = {**full, "__name__": name, "le": bound}
+                self._counters[tuple(sorted(bucket.items()))] += bound != "25"
 
     def _spec(self, kind: str) -> Any:
         (spec,) = (thing["spec"] for thing in self.api.objects.values() if thing["kind"] == kind)

@@ -14,7 +14,7 @@ from harness import journal as log
 from harness.cluster import Cluster
 from harness.experiment import Experiment, Mesh, necessary, run
 from harness.faults import Abort, BlastRadius, Nothing, PodKill, Target
-from harness.indicators import availability
+from harness.indicators import availability, latency
 from harness.journal import Journal, select
 from harness.ledger import Ledger
 from harness.load import Load
@@ -119,9 +119,11 @@ def test_a_load_generator_that_dies_in_mid_phase_is_never_held(world, perform, t
     assert "the load generator ended" in " ".join(judgement.reasons)
 
 
-def test_a_schedule_that_cannot_be_kept_is_never_held(world, perform):
-    """One user cannot ask a thousand times per second."""
-    judgement, _ = perform(replace(EXPERIMENT, load=Load("browse", rate=20_000, users=1)))
+def test_a_latency_is_not_held_under_a_load_that_cannot_keep_its_schedule(world, perform):
+    """One user cannot ask twenty thousand times per second."""
+    fast = SLO("fast", latency("payments", "shop", quantile=0.9), at_most=0.25)
+    load = Load("browse", rate=20_000, users=1)
+    judgement, _ = perform(replace(EXPERIMENT, hypothesis=[fast], load=load))
     assert judgement.verdict is Verdict.INCONCLUSIVE, judgement
     assert "fell behind its schedule" in " ".join(judgement.reasons)
 
