@@ -15,8 +15,37 @@ from types import TracebackType
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit, urlunsplit
 
-from harness.counts import Counts
 from harness.errors import HarnessError
+from harness.measured import Counted, EntryCounted, LoadReported, LoadWatched, Probed, Timed
+
+__all__ = [
+    "Counted",
+    "EntryCounted",
+    "Event",
+    "GuardrailBreached",
+    "Injected",
+    "Journal",
+    "Judged",
+    "LoadReported",
+    "LoadWatched",
+    "Objective",
+    "PhaseEnded",
+    "PhaseStarted",
+    "Probed",
+    "Recovered",
+    "ReplacedSeen",
+    "Resolved",
+    "Reverted",
+    "RunStarted",
+    "ScaledSeen",
+    "ShareSeen",
+    "Stopped",
+    "Timed",
+    "Weakened",
+    "read",
+    "select",
+    "without_secrets",
+]
 
 
 @dataclass(frozen=True)
@@ -154,86 +183,6 @@ class ScaledSeen:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """The good and all events of an SLO from `start` to `end`, cumulative within a phase.
-
-    Both are None when they could not be counted, and `missing` says why; that is never the same as zero. `unsure`
-    ones may be good or bad: the bucket of the histogram that holds them does not tell.
-    """
-
-    at: float
-    slo: str
-    phase: str
-    good: int | None
-    total: int | None
-    start: float
-    end: float
-    missing: str = ""
-    unsure: int = 0
-
-    @property
-    def counts(self) -> Counts | None:
-        """The events as numbers; None when they could not be counted."""
-        if self.good is None or self.total is None:
-            return None
-        return Counts(self.good, self.total, self.unsure)
-
-
-@dataclass(frozen=True)
-class Probed:
-    """Plaintext connections to the pods of a target in a phase so far; `unreachable` ones prove nothing."""
-
-    at: float
-    slo: str
-    phase: str
-    refused: int
-    answered: int
-    unreachable: int
-
-
-@dataclass(frozen=True)
-class LoadReported:
-    """What the load generator counted over the whole run; p50 and p99 in seconds, rate in requests/s.
-
-    `asked` is the rate it was to keep, 0 if that is not known; `alone` says that nobody else uses the entry; `mean`
-    is that of the answers, in seconds.
-    """
-
-    at: float
-    sent: int
-    failed: int
-    p50: float
-    p99: float
-    users: int
-    rate: float
-    asked: float = 0.0
-    alone: bool = True
-    mean: float = 0.0
-
-
-@dataclass(frozen=True)
-class LoadWatched:
-    """The part of one core that the load generator used in a phase."""
-
-    at: float
-    phase: str
-    cpu: float
-
-
-@dataclass(frozen=True)
-class EntryCounted:
-    """The requests that the proxies at the entry counted over the whole run; None if they could not be counted.
-
-    `edge` of them may have been lost or added where the scrapes begin and end.
-    """
-
-    at: float
-    total: int | None
-    edge: int = 0
-    missing: str = ""
-
-
-@dataclass(frozen=True)
 class GuardrailBreached:
     """A guardrail was violated while the fault was in force, so the fault was reverted at once."""
 
@@ -296,6 +245,7 @@ Event = (
     | ReplacedSeen
     | ScaledSeen
     | Counted
+    | Timed
     | Probed
     | LoadReported
     | LoadWatched

@@ -227,7 +227,11 @@ def _facts(phase: str, one: Outcome) -> tuple[str, ...]:
     events = one.events
     last = {event.slo: event for event in select(events, journal.Counted) if event.phase == phase}
     budgets = {objective.name: objective for objective in one.started.objectives}
-    counted = tuple(f"{name}: {_seen(event, budgets[name])}" for name, event in last.items())
+    times = {event.slo: event for event in select(events, journal.Timed) if event.phase == phase}
+    counted = tuple(
+        f"{name}: {_seen(event, budgets[name])}{_took(times.get(name), budgets[name])}"
+        for name, event in last.items()
+    )
     match phase:
         case "resolve":
             pods = tuple(", ".join(event.pods) for event in select(events, journal.Resolved))
@@ -255,6 +259,14 @@ def _seen(event: journal.Counted, objective: journal.Objective) -> str:
     if counts is None:
         return f"could not be counted ({event.missing})"
     return f"{_share(counts)}{_burning(objective, counts)}"
+
+
+def _took(event: journal.Timed | None, objective: journal.Objective) -> str:
+    """The quantile that was promised, as the buckets tell it."""
+    found = event.histogram.quantile(objective.at_least) if event else None
+    if found is None:
+        return ""
+    return f"; p{100 * objective.at_least:g} between {found.low:g} and {found.high:g} s, about {found.value:.3g} s"
 
 
 def _burning(objective: journal.Objective, counts: Counts) -> str:

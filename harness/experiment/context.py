@@ -15,6 +15,7 @@ from harness.experiment.meter import Meter
 from harness.experiment.model import Experiment, Mesh, Watch
 from harness.experiment.tenure import Tenure
 from harness.faults import Evidence, Pod, Scene, Target
+from harness.histogram import Histogram
 from harness.journal import Journal, Objective
 from harness.load import Traffic
 from harness.series import Missing, Window
@@ -65,6 +66,9 @@ class Context:
         at = self.now()
         for slo in self.experiment.hypothesis:
             self.journal.write(_counted(at, slo, phase, window, taken[slo.sli]))
+            times = self.meter.times.get(slo.sli)
+            if isinstance(times, Histogram):
+                self.journal.write(log.Timed(at, slo.name, phase, times.bounds[:-1], times.counts))
             if isinstance(slo.sli, Probe):
                 seen = self.meter.probes(slo.sli)
                 self.journal.write(

@@ -12,10 +12,11 @@ from harness.cluster import Plaintext
 from harness.counts import Counts
 from harness.experiment.model import Mesh
 from harness.faults import Pod, Replaced, Scaled, Share
+from harness.histogram import Histogram
 from harness.prometheus import offset, scrape_interval
 from harness.series import Missing, Series, Window, count, silent
-from harness.slo import SLI, SLO, Matcher, Probe, Ratio, Selector
-from harness.tally import tally
+from harness.slo import SLI, SLO, Latency, Matcher, Probe, Ratio, Selector
+from harness.tally import histogram, tally
 
 _SILENT = 3.5  # intervals without a sample after which a target counts as not scraped any more
 _LEAD = 300.0  # longer than the gaps that a restart of Prometheus or a failing scrape leaves
@@ -49,6 +50,8 @@ class Meter:
         self._offset = offset(mesh.prometheus)
         self._probes: dict[SLI, Probes] = {}
         self.interval: float | None = None
+        self.times: dict[SLI, Histogram | Missing] = {}
+        """How long the events of each latency took in the window that was taken last, in seconds."""
 
     def now(self) -> float:
         """The time by the clock of Prometheus (Unix seconds)."""
@@ -74,6 +77,8 @@ class Meter:
                 {frozenset(one.labels.items()): one for one in found}.values()
             )  # none of them twice
             counted[sli] = self._incomplete(series, window) or tally(sli, series, window)
+            if isinstance(sli, Latency):
+                self.times[sli] = histogram(series, window, unit=sli.unit)
         return counted
 
     def _incomplete(self, series: Sequence[Series], window: Window) -> Missing | None:
