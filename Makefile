@@ -28,7 +28,7 @@ check: install  ## lint, types, dependency direction
 	@ruff check . && ruff format --check . && mypy && lint-imports
 
 bench: install  ## the figures of the local mesh (QUICK=1 within two minutes)
-	@python -m tests.bench.run $(if $(QUICK),--quick)
+	@PYTHONPATH=tests/support python -m tests.bench.run $(if $(QUICK),--quick)
 
 CASES := 2000
 SEED :=

@@ -7,7 +7,8 @@ a phase ends as soon as the answer is certain, and at no other moment is anythin
 
 Several objectives: a run is HELD only if all of them are, so whoever wrongly says HELD was wrong about one that is not,
 and nothing has to be corrected (an intersection-union test). A run is VIOLATED as soon as one of them is, or one of
-the guardrails, so these share alpha / 2 in equal parts (Bonferroni). Holm's procedure would name further violated
+the guardrails, so these share alpha / 2 in equal parts (Bonferroni); a guardrail has two of them, for it is looked at
+over the whole phase and over the last scrapes. Holm's procedure would name further violated
 objectives sooner after the first; the verdict itself would be the same.
 
 An objective of 1.0 has no such error for VIOLATED: one bad event contradicts "every". Its HELD says how many events
@@ -43,9 +44,11 @@ class Errors:
     violated: float
 
     @classmethod
-    def of(cls, confidence: float, promises: Iterable[Objective]) -> Errors:
-        """The errors of each of the `promises` of a run, objectives and guardrails, at the confidence of the run."""
-        uncertain = sum(one.at_least < 1.0 for one in promises)
+    def of(
+        cls, confidence: float, objectives: Iterable[Objective], guardrails: Iterable[Objective] = ()
+    ) -> Errors:
+        """The errors of each objective, and of each of the two ways to look at a guardrail, at that confidence."""
+        uncertain = sum(one.at_least < 1.0 for one in (*objectives, *guardrails, *guardrails))
         half = (1.0 - confidence) / 2
         return cls(half, half / max(1, uncertain))
 

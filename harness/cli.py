@@ -180,9 +180,10 @@ def _pytest(given: Sequence[str]) -> int:
     import pytest  # noqa: PLC0415
 
     # Without any path the experiments of the project are meant. Locust comes with a plugin for pytest, too, which
-    # patches the standard library of whoever loads it.
+    # patches the standard library of whoever loads it. That our own package is imported already is no news.
+    known = ["-p", "no:locust", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     paths = [] if any(not item.startswith("-") for item in given) else ["experiments"]
-    return int(pytest.main(["-p", "no:locust", *given, *paths]))
+    return int(pytest.main([*known, *given, *paths]))
 
 
 def _heal(options: argparse.Namespace) -> int:

@@ -38,6 +38,10 @@ class UnknownKindError(HarnessError):
     """The server knows no such kind."""
 
 
+class MissingError(HarnessError):
+    """There is no such object."""
+
+
 class _ConflictError(HarnessError):
     """Somebody else wrote the object since it was read."""
 
@@ -76,7 +80,7 @@ class Cluster:
         Raises:
             HarnessError: the file, the context, the server or the permission to use it is missing; says which.
         """
-        cluster = cls(Wire.open(kubeconfig, context, timeout))
+        cluster = cls(Wire(kubeconfig, context, timeout))
         try:
             cluster._identity = cluster._read_identity(patience)
             cluster._opened = (kubeconfig, context)
@@ -94,6 +98,11 @@ class Cluster:
     def opened(self) -> tuple[Path | None, str | None]:
         """The kubeconfig and the context with which another process can connect to the same cluster."""
         return self._opened
+
+    @property
+    def context(self) -> str:
+        """The name of the context in use."""
+        return self._wire.context
 
     @property
     def host(self) -> str:
@@ -129,14 +138,18 @@ class Cluster:
                 return found
         return self._wire.content(answer, f"create {ref}")
 
-    def patch(self, ref: Ref, edit: Callable[[Manifest], Manifest]) -> Manifest:
+    def patch(
+        self, ref: Ref, edit: Callable[[Manifest], Manifest], known: Manifest | None = None
+    ) -> Manifest:
         """Reads, edits and writes an object, and starts again when somebody else wrote it meanwhile.
 
         `edit` may be called several times, each time with the newest object; when it changes nothing, nothing is
-        written. Returns the object as the server keeps it.
+        written. An object that was read a moment ago may be given as `known`, which saves a request. Returns the
+        object as the server keeps it.
 
         Raises:
-            HarnessError: there is no such object, the server does not admit the new one, or others write it so
+            MissingError: there is no such object.
+            HarnessError: the server does not admit the new one, or others write it so
                 often that no write of ours gets through.
         """
         retrying = tenacity.Retrying(
@@ -145,7 +158,10 @@ class Cluster:
             retry=tenacity.retry_if_exception_type(_ConflictError),
             reraise=True,
         )
-        written: Manifest = retrying(self._edit_once, ref, edit)
+        first = [known] if known is not None else []
+        written: Manifest = retrying(
+            lambda: self._edit_once(ref, edit, first.pop() if first else self.get(ref))
+        )
         return written
 
     def delete(
@@ -280,16 +296,17 @@ class Cluster:
         answer = self._wire.call("GET", "/api/v1/namespaces/kube-system", patience=patience)
         return str(self._wire.content(answer, "read Namespace kube-system")["metadata"]["uid"])
 
-    def _edit_once(self, ref: Ref, edit: Callable[[Manifest], Manifest]) -> Manifest:
-        current = self.get(ref)
+    def _edit_once(
+        self, ref: Ref, edit: Callable[[Manifest], Manifest], current: Manifest | None
+    ) -> Manifest:
         if current is None:
-            raise HarnessError(f"There is no {ref} in the cluster at {self.host}; check its name.")
+            raise MissingError(f"There is no {ref} in the cluster at {self.host}; check its name.")
         edited = edit(current)
         if edited == current:
             return current
         # the resourceVersion in it makes the server refuse the write if the object is another by now
         answer = self._wire.call("PUT", self._path_of(ref), body=edited)
-        if answer.code == 409:
+        if answer.code in (404, 409):
             raise _ConflictError(
                 f"{ref} is written by others all the time, so no change of ours gets through; try again later."
             )

@@ -58,6 +58,11 @@ def interval(counts: Counts, confidence: float) -> tuple[float, float]:
     return lower(counts, alpha), upper(counts, alpha)
 
 
+def spend(alpha: float, look: int) -> float:
+    """The part of the error `alpha` that the `look`-th test, from 1, may use up; they add up to `alpha`."""
+    return alpha / (look * (look + 1))
+
+
 def _lower(hits: int, total: int, alpha: float) -> float:
     if hits == 0:
         return 0.0

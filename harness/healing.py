@@ -6,6 +6,7 @@ All of it may be done twice, and by several at once. It goes on past an object t
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
@@ -17,11 +18,13 @@ from harness.changes import (
     Ref,
     Restore,
     Uncreate,
+    Undo,
     owner_of,
+    ref_of,
     render,
     restore,
 )
-from harness.cluster import Cluster
+from harness.cluster import Cluster, MissingError
 from harness.errors import HarnessError
 from harness.ledger import Entries, Ledger, Record
 from harness.leftovers import Leftovers, leftovers
@@ -92,7 +95,7 @@ def _heal_once(cluster: Cluster, ledger: Ledger, elsewhere: bool) -> Healing:
         runs: dict[str, Entries] = {}
         for record in reversed(ledger.pending(cluster.identity)):
             if record.run not in runs:
-                runs[record.run] = stack.enter_context(ledger.open(record.run, record.mesh))
+                runs[record.run] = stack.enter_context(ledger.open(record.run, record.mesh, claim=False))
             healing += undone(cluster, runs[record.run], record)
     if elsewhere:
         healing += _elsewhere(cluster, leftovers(cluster)) + Healing(failed=ledger.damage(cluster.identity))
@@ -103,15 +106,17 @@ def _heal_once(cluster: Cluster, ledger: Ledger, elsewhere: bool) -> Healing:
 def _elsewhere(cluster: Cluster, found: Leftovers) -> Healing:
     """Undoes the leftovers whose claim is over, the newest first, and names the others."""
     healing = Healing(claimed=found.claimed, unseen=found.unseen, failed=found.broken)
-    for ref, made in found.changed:
+    for manifest, made in found.changed:
+        ref = ref_of(manifest)
         try:
-            healing += _by_mark(cluster, ref, made)
+            healing += _by_mark(cluster, manifest, made)
         except HarnessError as error:
             healing += Healing(
                 failed=(f"{ref}, which a run changed whose claim is over, is not restored: {error}",)
             )
+    keepsakes = {ref_of(manifest) for manifest, made in found.changed if isinstance(made.undo, Recreate)}
     for ref, uid in found.created:
-        if any(ref == kept for kept, made in found.changed if isinstance(made.undo, Recreate)):
+        if ref in keepsakes:
             continue
         try:
             cluster.delete(ref, uid=uid)
@@ -121,27 +126,33 @@ def _elsewhere(cluster: Cluster, found: Leftovers) -> Healing:
     return healing
 
 
-def _by_mark(cluster: Cluster, ref: Ref, made: Mark) -> Healing:
+def _by_mark(cluster: Cluster, manifest: Manifest, made: Mark) -> Healing:
     """Undoes what an object says of itself; of what it keeps for another one, it is the only trace, and goes last."""
     if isinstance(made.undo, Recreate):
         healing = _recreate(cluster, made.undo)
-        cluster.delete(ref)
+        cluster.delete(ref_of(manifest))
         return healing
-    healing = _restore_fields(cluster, replace(made.undo, mark=made.key))
-    current = cluster.get(ref)
-    if healing.done and current is not None and digest(current) != made.before:
+    healing, restored = _restore_fields(cluster, replace(made.undo, mark=made.key), manifest)
+    if healing.done and restored is not None and digest(restored) != made.before:
         return healing + Healing(
-            kept=(f"{ref} differs from what it was in other fields; they stay as they are.",)
+            kept=(f"{made.undo.ref} differs from what it was in other fields; they stay as they are.",)
         )
     return healing
 
 
-def undone(cluster: Cluster, entries: Entries, record: Record) -> Healing:
-    """Undoes one change and writes that down; what keeps it from that is in `failed`."""
+def undone(cluster: Cluster, entries: Entries, record: Record, *, answered: bool = True) -> Healing:
+    """Undoes one change and writes that down; what keeps it from that is in `failed`.
+
+    When the request that made the change was never `answered`, the server may still be at it. Then what is undone
+    now is not the last word, and stays in the ledger.
+    """
     try:
         healing = _restore(cluster, record)
     except HarnessError as error:
         return Healing(failed=(f"{record.undo.ref} is not restored: {error}",))
+    if not answered and not isinstance(record.undo, LeftToController):
+        why = "the request that changes it got no answer and may still be on its way; it has to be looked at again"
+        return Healing(failed=(f"{record.undo.ref} is as before, but {why}.",))
     try:
         entries.reverted(record)
     except HarnessError as error:
@@ -151,12 +162,55 @@ def undone(cluster: Cluster, entries: Entries, record: Record) -> Healing:
     return healing
 
 
+def unsettled(cluster: Cluster, records: Sequence[Record]) -> tuple[Record, ...]:
+    """Of changes that were undone, those whose request may still be on its way, and have its effect after all."""
+
+    def may_come(undo: Undo) -> bool:
+        match undo:
+            case Recreate(
+                _, uid
+            ):  # a request to delete names the UID of the object: another one is safe from it
+                current = cluster.get(undo.ref)
+                return current is not None and current["metadata"].get("uid") == uid
+            case Uncreate(_, _, uid):
+                return not uid
+        return isinstance(undo, Restore)
+
+    return tuple(record for record in records if may_come(record.undo))
+
+
+def undone_again(cluster: Cluster, records: Sequence[Record]) -> Healing:
+    """Undoes those changes that have come into force since they were undone."""
+    healing = Healing()
+    for record in reversed(records):
+        try:
+            if _is_in_force(cluster, record.undo):
+                healing += _restore(cluster, record)
+        except HarnessError as error:
+            healing += Healing(failed=(f"{record.undo.ref} is not looked at again: {error}",))
+    return healing
+
+
+def _is_in_force(cluster: Cluster, undo: Undo) -> bool:
+    """Whether an object shows the very change that this one undoes."""
+    if isinstance(undo, LeftToController):
+        return False
+    current = cluster.get(undo.ref)
+    match undo:
+        case Uncreate(_, owner, uid):
+            return current is not None and (owner_of(current) == owner or current["metadata"]["uid"] == uid)
+        case Restore(_, _, key):
+            return current is not None and unmark(current, key) is not current
+        case Recreate():
+            return current is None
+
+
 def _restore(cluster: Cluster, record: Record) -> Healing:
     match record.undo:
         case Uncreate():
             return _uncreate(cluster, record.undo)
         case Restore():
-            return _restore_fields(cluster, record.undo)
+            return _restore_fields(cluster, record.undo)[0]
         case Recreate():
             return _recreate(cluster, record.undo)
         case LeftToController(ref):
@@ -205,9 +259,10 @@ def _when_gone(cluster: Cluster, ref: Ref) -> Manifest | None:
     return current
 
 
-def _restore_fields(cluster: Cluster, undo: Restore) -> Healing:
-    if cluster.get(undo.ref) is None:
-        return Healing(kept=(f"{undo.ref} was deleted by somebody else meanwhile; it stays so.",))
+def _restore_fields(
+    cluster: Cluster, undo: Restore, known: Manifest | None = None
+) -> tuple[Healing, Manifest | None]:
+    """What was done, and the object as it is now; `known` is the object as it was read a moment ago."""
     kept: list[str] = []
 
     def edit(current: Manifest) -> Manifest:
@@ -215,6 +270,9 @@ def _restore_fields(cluster: Cluster, undo: Restore) -> Healing:
         kept[:] = [f"{undo.ref} {render(path)} was changed by somebody else meanwhile." for path in paths]
         return restored
 
-    cluster.patch(undo.ref, edit)
+    try:
+        restored = cluster.patch(undo.ref, edit, known)
+    except MissingError:
+        return Healing(kept=(f"{undo.ref} was deleted by somebody else meanwhile; it stays so.",)), None
     paths = ", ".join(render(field.path) for field in undo.fields)
-    return Healing(done=() if kept else (f"{undo.ref} {paths} is set back.",), kept=tuple(kept))
+    return Healing(done=() if kept else (f"{undo.ref} {paths} is set back.",), kept=tuple(kept)), restored

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
 from uuid import uuid4
+from weakref import WeakSet
 
+from harness import clock
 from harness.changes import (
     Change,
     Create,
@@ -35,7 +37,7 @@ from harness.healing import Healing, heal, undone
 from harness.ledger import Entries, Ledger, Record
 from harness.marks import EXPIRES, Mark, claimed, digest, mark, unmark
 from harness.resolution import resolve
-from harness.wire import RefusedError
+from harness.wire import RefusedError, TransientError
 
 __all__ = ["EXPIRES", "Healing", "Injection", "apply_changes", "heal", "inject", "resolve"]
 
@@ -52,12 +54,14 @@ class Injection:
 
     def __init__(self, cluster: Cluster, entries: Entries, run: str, expires_in: float) -> None:
         self.name = f"{run}/{uuid4().hex[:8]}"
-        self.started = time.time()
-        self.expires = self.started + expires_in
+        self.started = clock.now()
+        self.expires = time.time() + expires_in  # others go by their own clocks
         self.refused: dict[Ref, str] = {}
         self._cluster = cluster
         self._entries = entries
         self._records: list[Record] = []
+        self._unanswered: Record | None = None
+        self._reach: tuple[str, Fault, Scene] | None = None
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -71,12 +75,13 @@ class Injection:
         """
         healing = Healing()
         for record in reversed(tuple(self._records)):
-            outcome = undone(self._cluster, self._entries, record)
+            outcome = undone(self._cluster, self._entries, record, answered=record is not self._unanswered)
             healing += outcome
             if not outcome.failed:
                 self._records.remove(record)
         if not self._records:
             self._entries.close()
+            _IN_FORCE.discard(self)
         return healing
 
     def end(self) -> Healing:
@@ -174,7 +179,11 @@ class Injection:
         return mark(manifest, self._mark(key, inverse.manifest, inverse))
 
     def _mark(self, key: str, before: Manifest, inverse: Restore | Recreate) -> Mark:
-        return Mark(key, self.name, time.time(), self.expires, digest(before), inverse)
+        return Mark(key, self.name, clock.now(), self.expires, digest(before), inverse)
+
+
+# Of one mesh they are all there are: other processes are kept out by the ledger and by the Lease.
+_IN_FORCE: WeakSet[Injection] = WeakSet()
 
 
 def inject(
@@ -187,6 +196,8 @@ def inject(
     expires_in: float | None = None,
 ) -> Injection:
     """Puts a fault in force; nothing is written before everything has been checked.
+
+    The blast radius is that of all faults together that this process has in force in this mesh.
 
     Args:
         cluster: where.
@@ -202,11 +213,15 @@ def inject(
             failed; then those made before it have been reverted.
     """
     seconds = blast_radius.seconds if expires_in is None else expires_in
-    blast_radius.check(fault, scene)
+    reaches = [injection._reach for injection in _IN_FORCE if injection._reach]
+    blast_radius.check(fault, scene, [reach[1:] for reach in reaches if reach[0] == cluster.identity])
     changes, refusable = fault.changes(scene), fault.refusable
-    return apply_changes(
+    injection = apply_changes(
         cluster, changes, run=scene.run, ledger=ledger, expires_in=seconds, refusable=refusable
     )
+    injection._reach = cluster.identity, fault, scene
+    _IN_FORCE.add(injection)
+    return injection
 
 
 def apply_changes(
@@ -248,6 +263,8 @@ def apply_changes(
                 (injection._make_or_note if refusable else injection._make)(change)
             injection._need_eviction(changes)
         except BaseException as error:  # Ctrl-C, too, must not leave half a fault behind
+            if isinstance(error, TransientError) and injection._records:
+                injection._unanswered = injection._records[-1]
             failed = injection.end().failed
             if failed and isinstance(error, HarnessError):
                 raise HarnessError(f"{error} {_leftover(failed)}") from error

@@ -18,6 +18,7 @@ from harness.changes import OWNER, Create, Manifest, Ref, Uncreate, owner_of
 from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.ledger import Ledger, Record
+from harness.wire import TransientError
 
 LEASE: Final = Ref("coordination.k8s.io/v1", "Lease", "default", "harness-run")
 """The object that the run at work in a mesh holds."""
@@ -51,6 +52,7 @@ class Lease:
         self._run = run
         self._entries = ledger.open(run, cluster.identity)
         self._record: Record | None = None
+        self._answered = True
         try:
             self._uid = self._acquire(watch)
         except BaseException:  # Ctrl-C, too, must not leave the claim behind
@@ -76,13 +78,17 @@ class Lease:
             self._renewed = time.monotonic()
 
     def release(self) -> None:
-        """Deletes the Lease if the run still holds it. Twice is harmless; what cannot be deleted expires."""
+        """Deletes the Lease if the run still holds it. Twice is harmless; what cannot be deleted expires.
+
+        When the server has not answered whether it created it, it may do so yet: then that stays in the ledger.
+        """
         try:
             if self._record is not None:
                 current = self._cluster.get(LEASE)
                 if current is not None and owner_of(current) == self._run:
                     self._cluster.delete(LEASE, uid=current["metadata"]["uid"])
-                self._entries.reverted(self._record)
+                if self._answered:
+                    self._entries.reverted(self._record)
                 self._record = None
         except HarnessError:  # it stays in the ledger for the next heal, and expires by itself
             pass
@@ -108,12 +114,13 @@ class Lease:
             self._record = self._entries.record(self._run, create, undo, expires=time.time() + _IN_LEDGER)
             try:
                 return str(self._cluster.create(create.manifest)["metadata"]["uid"])
-            except HarnessError:
+            except HarnessError as error:
+                self._answered = not isinstance(error, TransientError)
                 found = self._cluster.get(LEASE) or {}
                 if not found or owner_of(found) == self._run:
                     raise
                 self._entries.reverted(self._record)  # somebody else was faster, and nothing was created
-                self._record = None
+                self._record, self._answered = None, True
         raise HarnessError(_held(self._cluster, found))
 
     def _take_over(self, held: Manifest, watch: float) -> None:

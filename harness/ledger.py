@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from harness import clock
 from harness.changes import Change, Uncreate, Undo, change_from_json, to_json, undo_from_json
 from harness.errors import HarnessError
 
@@ -54,13 +55,13 @@ class Record:
 
 
 class Entries:
-    """The open ledger of one run; while it is open, the run counts as alive."""
+    """The open ledger of one run; with `claim`, the run counts as alive while it is open."""
 
-    def __init__(self, path: Path, run: str, mesh: str) -> None:
+    def __init__(self, path: Path, run: str, mesh: str, *, claim: bool = True) -> None:
         self._path = path
         self._run = run
         self._mesh = mesh
-        self._file = _open_shared(path)
+        self._file = _open_shared(path) if claim else _open(path)
 
     def record(self, injection: str, change: Change, undo: Undo, *, expires: float) -> Record:
         """Writes down a change that is about to be made; it is on disk when this returns.
@@ -75,7 +76,7 @@ class Entries:
             HarnessError: it could not be written, so the change must not be made.
         """
         number = _read(self._path).lines
-        record = Record(self._mesh, self._run, injection, number, change, undo, time.time(), expires)
+        record = Record(self._mesh, self._run, injection, number, change, undo, clock.now(), expires)
         self._append(vars(record) | {"change": to_json(change), "undo": to_json(undo)})
         return record
 
@@ -134,8 +135,13 @@ class Ledger:
         """Where the files are."""
         return self._directory
 
-    def open(self, run: str, mesh: str) -> Entries:
+    def open(self, run: str, mesh: str, *, claim: bool = True) -> Entries:
         """Opens the ledger of `run` against the mesh with identity `mesh` for writing; several times is fine.
+
+        Args:
+            run: the run.
+            mesh: the identity of the cluster.
+            claim: whether it is the run itself that opens it; else somebody who undoes what a dead one left.
 
         Raises:
             HarnessError: the directory or the file cannot be written.
@@ -144,8 +150,9 @@ class Ledger:
             raise HarnessError(f"The run {run!r} cannot name a file; use letters, digits, dots and dashes.")
         with _writing(self._directory):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._own.add(run)
-        return Entries(self._directory / f"{run}.jsonl", run, mesh)
+        if claim:
+            self._own.add(run)
+        return Entries(self._directory / f"{run}.jsonl", run, mesh, claim=claim)
 
     @contextmanager
     def turn(self, mesh: str) -> Iterator[None]:
@@ -298,11 +305,17 @@ def _open_alone(path: Path) -> int:
         time.sleep(_POLL)
 
 
+def _open(path: Path) -> int:
+    """Opens a file for appending, created if need be."""
+    with _writing(path):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+
+
 def _open_shared(path: Path) -> int:
     """Opens a file for appending, under a lock that those who write it share."""
     while True:
+        file = _open(path)
         with _writing(path):
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             fcntl.flock(file, fcntl.LOCK_SH)
             if os.fstat(file).st_nlink:  # else it was removed between the two calls
                 _sync_directory(path.parent)

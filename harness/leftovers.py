@@ -39,14 +39,14 @@ class Leftovers:
 
     Attributes:
         created: those whose claim is over, each with its UID.
-        changed: the marks whose claim is over or that name no owner, each with its object; the newest first.
+        changed: the objects with a mark whose claim is over or that names no owner, and it; the newest first.
         claimed: a sentence for each of the others.
         broken: a sentence for each mark that cannot be read.
         unseen: why some could not be looked for, if that is so.
     """
 
     created: tuple[tuple[Ref, str], ...] = ()
-    changed: tuple[tuple[Ref, Mark], ...] = ()
+    changed: tuple[tuple[Manifest, Mark], ...] = ()
     claimed: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ def leftovers(cluster: Cluster) -> Leftovers:
     found, unseen = _find(cluster)
     now = time.time()
     created: list[tuple[Ref, str]] = []
-    changed: list[tuple[Ref, Mark]] = []
+    changed: list[tuple[Manifest, Mark]] = []
     claims: list[str] = []
     broken: list[str] = []
     for manifest in found:
@@ -66,7 +66,7 @@ def leftovers(cluster: Cluster) -> Leftovers:
         broken += unreadable
         for mark in readable:
             if mark.expires < now or not mark.owner:
-                changed.append((ref, mark))
+                changed.append((manifest, mark))
             else:
                 claims.append(_claim(ref, mark.owner.partition("/")[0], mark.expires))
         expires = until(manifest)

@@ -46,6 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--mesh", choices=("local",), help="bring a mesh up on this machine (default)")
     group.addoption("--kubeconfig", metavar="FILE", help="an existing mesh: its kubeconfig")
     group.addoption("--kube-context", metavar="NAME", help="an existing mesh: the context in the kubeconfig")
+    group.addoption("--allow-context", metavar="NAME", help="experiment there although it is protected")
+    parser.addini("protected_contexts", "patterns of contexts to be confirmed", "args", default=["*prod*"])
     group.addoption("--entry-url", metavar="URL", help="an existing mesh: where traffic enters it")
     group.addoption("--prometheus-url", metavar="URL", help="an existing mesh: its Prometheus")
     group.addoption(
@@ -234,6 +236,7 @@ def _connect(session: _Session, stack: ExitStack) -> Mesh:
     from harness.injection import heal  # noqa: PLC0415 - as above
     from harness.ledger import Ledger  # noqa: PLC0415 - as above
     from harness.prometheus import Prometheus  # noqa: PLC0415 - as above
+    from harness.protection import confirm  # noqa: PLC0415 - as above
 
     options = session.config.option
     existing = _existing(options)
@@ -246,6 +249,8 @@ def _connect(session: _Session, stack: ExitStack) -> Mesh:
     session.say(f"Seed {session.seed} (repeat with --harness-seed={session.seed})")
     if session.is_dry:
         return mesh
+    if existing:
+        confirm(cluster.context, session.config.getini("protected_contexts"), options.allow_context)
     healing = heal(cluster, Ledger())
     for text in (*healing.done, *healing.kept, *healing.claimed):
         session.say(f"Left by an earlier run: {text}")

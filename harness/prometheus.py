@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
 from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from harness import clock
 from harness.errors import HarnessError
 from harness.series import Sample, Series, Window, scrapes
 from harness.slo import Selector
@@ -117,10 +117,10 @@ def offset(prometheus: Prometheus) -> float:
 
 def _clock_reading(prometheus: Prometheus) -> tuple[float, float]:
     """How long one answer took, and by how much their clock was ahead if both ways took equally long."""
-    wall, before = time.time(), time.monotonic()
+    before = clock.now()
     theirs = prometheus.clock()
-    took = time.monotonic() - before
-    return took, theirs - (wall + took / 2)
+    took = clock.now() - before
+    return took, theirs - (before + took / 2)
 
 
 def _series(raw: dict[str, Any]) -> Series:

@@ -89,7 +89,7 @@ def judge(events: Sequence[Event]) -> Judgement:
 
 
 def _findings(started: journal.RunStarted, events: tuple[Event, ...]) -> tuple[Finding, ...]:
-    errors = Errors.of(started.confidence, (*started.objectives, *started.guardrails))
+    errors = Errors.of(started.confidence, started.objectives, started.guardrails)
     findings = []
     for objective in started.objectives:
         mine = [event for event in select(events, journal.Counted) if event.slo == objective.name]

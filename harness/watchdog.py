@@ -2,9 +2,10 @@
 
 It is started before the first change, in a session of its own, and waits for the end of the run's process with
 everything loaded and a connection open. All it holds is the name of the kubeconfig and that of the ledger. When the
-run says that it is over, it ends without a word. When the process is gone and has not said so, it reverts what the
-ledger says, and writes what it did to `watchdog.log` beside the ledger. Several of them, or one and `harness heal`,
-may do so at once.
+run says that it is over, it ends without a word. When the process is gone and has not said so, or says that it could
+not undo everything, it reverts what the ledger says for two minutes, with whatever credentials the kubeconfig holds by
+then, and writes what it did to `watchdog.log` beside the ledger. Several of them, or one and `harness heal`, may do so
+at once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,20 +26,27 @@ from typing import IO, Final
 
 from harness.cluster import Cluster
 from harness.errors import HarnessError
-from harness.injection import Healing, heal
-from harness.ledger import Ledger
+from harness.healing import Healing, heal, undone_again, unsettled
+from harness.ledger import Ledger, Record
 
 LOG: Final = "watchdog.log"
 """The file beside the ledger in which watchdogs say what they reverted."""
 
 _READY: Final = b"ready\n"
 _OVER: Final = b"over\n"
+_LEFT: Final = b"left\n"
 _UP_WITHIN: Final = 20.0  # seconds
 _END_WITHIN: Final = 5.0
 _PATIENCE: Final = 120.0  # seconds in which an API server may come back
 _PAUSE: Final = 0.2  # before the second try; twice as long before each further one
 _LONGEST_PAUSE: Final = 5.0
 _LOOK: Final = 0.5
+_LATE: Final = (
+    1.0,
+    2.0,
+    3.0,
+    5.0,
+)  # seconds between looks for what was still on its way; a request may take 10 s
 
 
 class Watchdog:
@@ -79,19 +90,26 @@ class Watchdog:
 
     def end(self) -> None:
         """Tells it that the run is over, and waits for its end. Twice is harmless."""
-        pipe = _opened(self._process.stdin)
-        try:
-            if not pipe.closed:
-                pipe.write(_OVER)
-                pipe.close()
-        except BrokenPipeError:  # it ended before us: there is nobody to tell
-            pass
+        self._say(_OVER)
         try:
             self._process.wait(_END_WITHIN)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         _opened(self._process.stdout).close()
+
+    def leave(self) -> None:
+        """Leaves what the run could not revert to the watchdog, which goes on also when this process ends."""
+        self._say(_LEFT)
+        _opened(self._process.stdout).close()
+        threading.Thread(target=self._process.wait, daemon=True).start()  # whoever starts a process buries it
+
+    def _say(self, word: bytes) -> None:
+        pipe = _opened(self._process.stdin)
+        with suppress(BrokenPipeError):  # it ended before us: there is nobody to tell
+            if not pipe.closed:
+                pipe.write(word)
+                pipe.close()
 
     def __enter__(self) -> Watchdog:
         return self
@@ -116,13 +134,13 @@ def main() -> None:
 
 
 def _await_end(pid: int) -> bool:
-    """Waits until the process that started this one says that it is over (True) or is gone (False).
+    """Waits until the process that started this one says that it is over (True), or is gone or gives up (False).
 
     The pipe alone would tell too early: a process that is killed may close it before it gives up its locks.
     """
     said = _read(sys.stdin.buffer, None)
-    if said == _OVER:
-        return True
+    if said in (_OVER, _LEFT):
+        return said == _OVER
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -138,6 +156,7 @@ def _await_end(pid: int) -> bool:
 def _revert(cluster: Cluster, ledger: Ledger) -> None:
     """Reverts what is left until nothing fails or the patience is over, and writes it down."""
     deadline, pause = time.monotonic() + _PATIENCE, _PAUSE
+    records = ledger.pending(cluster.identity)
     healing = _heal(cluster, ledger)
     _log(ledger, healing)
     while healing.failed and time.monotonic() < deadline:
@@ -146,6 +165,17 @@ def _revert(cluster: Cluster, ledger: Ledger) -> None:
         healing = _heal_anew(cluster, ledger)
         if not healing.failed or time.monotonic() > deadline:
             _log(ledger, healing)
+    try:
+        _look_again(cluster, ledger, unsettled(cluster, records))
+    except HarnessError as error:
+        _log(ledger, Healing(failed=(f"Nobody looked for what was still on its way: {error}",)))
+
+
+def _look_again(cluster: Cluster, ledger: Ledger, records: Sequence[Record]) -> None:
+    """Reverts what comes into force although whoever asked for it is gone: a server may be slow."""
+    for pause in _LATE if records else ():
+        time.sleep(pause)
+        _log(ledger, undone_again(cluster, records))
 
 
 def _heal_anew(before: Cluster, ledger: Ledger) -> Healing:
@@ -170,7 +200,8 @@ def _heal(cluster: Cluster, ledger: Ledger) -> Healing:
 
 def _log(ledger: Ledger, healing: Healing) -> None:
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    with (ledger.directory / LOG).open("a", encoding="utf-8") as log:
+    # a full disk is no reason to leave a fault in force
+    with suppress(OSError), (ledger.directory / LOG).open("a", encoding="utf-8") as log:
         log.writelines(f"{at} {sentence}\n" for sentence in healing.sentences)
 
 

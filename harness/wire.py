@@ -64,41 +64,46 @@ class Answer:
 
 
 class Wire:
-    """A connection to the API server of one context of a kubeconfig."""
+    """A connection to the API server of one context of a kubeconfig (its current one if that is None).
 
-    def __init__(self, client: Any, where: str, timeout: float) -> None:
-        self._client = client
-        self._where = where
+    When the credentials are not accepted any more, the kubeconfig is read again: it may hold a new token by then,
+    or the command that it names gives one. Nothing is sent before the first call.
+
+    Raises:
+        HarnessError: there is no such file or context, or it cannot be used. No message quotes the content of
+            the file, which may be a secret.
+    """
+
+    def __init__(self, kubeconfig: Path | None, context: str | None, timeout: float) -> None:
+        self._files = str(kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+        self._context = context
+        self._where = (
+            f"context {context!r} of {self._files}" if context else f"the current context of {self._files}"
+        )
         self._timeout = timeout
-        self.host: str = client.configuration.host
+        self._client = self._open()
+        self.context = _check(self._files, context)
+        self.host: str = self._client.configuration.host
 
-    @classmethod
-    def open(cls, kubeconfig: Path | None, context: str | None, timeout: float) -> Wire:
-        """The API server that a kubeconfig names; nothing is sent yet.
-
-        Raises:
-            HarnessError: there is no such file or context, or it cannot be used. No message quotes the content of
-                the file, which may be a secret.
-        """
-        files = str(kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
-        where = f"context {context!r} of {files}" if context else f"the current context of {files}"
-        _check(files, context)
+    def _open(self) -> Any:
+        """A client with what the kubeconfig says now."""
+        _check(self._files, self._context)
         settings = Configuration()
         settings.retries = False  # ours know what may be sent again, and when to give up
         # as kubectl does: a proxy of the environment cannot reach a server on this machine
         settings.no_proxy = ",".join(filter(None, [settings.no_proxy, "127.0.0.0/8", "::1", "localhost"]))
         try:
             client = config.new_client_from_config(  # type: ignore[no-untyped-call]  # the client has no types here
-                files, context, False, settings
+                self._files, self._context, False, settings
             )
             if not client.configuration.host.startswith(("https://", "http://")):
                 raise ValueError("no server")
         except (config.ConfigException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise HarnessError(
-                f"The cluster of {where} cannot be used ({type(error).__name__}): its server, certificates or "
-                f"credentials are missing or broken; try `kubectl --kubeconfig {files} version`."
+                f"The cluster of {self._where} cannot be used ({type(error).__name__}): its server, certificates or "
+                f"credentials are missing or broken; try `kubectl --kubeconfig {self._files} version`."
             ) from None
-        return cls(client, where, timeout)
+        return client
 
     def close(self) -> None:
         """Closes the connections."""
@@ -130,6 +135,8 @@ class Wire:
         for attempt in retrying:
             with attempt:
                 answer = self.send(method, path, query=query, body=body)
+                if answer.code == 401 and self._renewed():
+                    answer = self.send(method, path, query=query, body=body)
                 if answer.is_transient() and not final(answer):
                     raise TransientError(self.refusal(answer, f"{method} {path}"))
         return Answer(answer.code, answer.text, attempt.retry_state.attempt_number > 1)
@@ -173,6 +180,19 @@ class Wire:
                 f"check the certificate-authority in {self._where}."
             ) from None
 
+    def _renewed(self) -> bool:
+        """Whether the kubeconfig gave a new connection to the same server."""
+        try:
+            fresh = self._open()
+        except HarnessError:  # whoever renews it may be writing it
+            return False
+        if fresh.configuration.host != self.host:
+            fresh.close()
+            return False
+        self._client.close()
+        self._client = fresh
+        return True
+
     def content(self, answer: Answer, doing: str) -> dict[str, Any]:
         """The object in an answer; HarnessError, naming what was being done, when it is a refusal."""
         body = answer.json()
@@ -206,8 +226,8 @@ class Wire:
         )
 
 
-def _check(files: str, context: str | None) -> None:
-    """Looks into kubeconfigs for what people get wrong, since the client's own messages may quote a token."""
+def _check(files: str, context: str | None) -> str:
+    """The context in use; looks for what people get wrong, since the client's own messages may quote a token."""
     present = [Path(name).expanduser() for name in files.split(os.pathsep) if name]
     present = [path for path in present if path.exists()]
     if not present:
@@ -227,6 +247,7 @@ def _check(files: str, context: str | None) -> None:
         names = ", ".join(map(str, known)) or "none"
         wanted = f"no context {context or current!r}" if context or current else "no current context"
         raise HarnessError(f"The kubeconfig {files} has {wanted}; choose one of: {names}.")
+    return str(context or current)
 
 
 def _cause(error: BaseException) -> str:

@@ -89,6 +89,7 @@ class KubeApi:
     after: Callable[[Request], Reply | None] = lambda request: None
     stopped: threading.Event = field(default_factory=threading.Event)
     forbidden: set[str] = field(default_factory=set)
+    token: str = TOKEN
     versions: Iterator[int] = field(default_factory=lambda: count(1))
 
     @staticmethod
@@ -118,7 +119,7 @@ class KubeApi:
     def answer(self, request: Request) -> Reply:
         """What a request gets."""
         self.requests.append(request)
-        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
             return status(401, "Unauthorized", "Unauthorized")
         early = self.before(request)
         if early is not None:

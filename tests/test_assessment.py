@@ -81,6 +81,7 @@ def test_several_promises_share_the_error_of_violated_and_not_that_of_held():
     assert one == Errors(pytest.approx(0.005), pytest.approx(0.005))
     assert three == Errors(pytest.approx(0.005), pytest.approx(0.005 / 3))
     assert Errors.of(0.99, [UP, Objective("mTLS", 1.0, 300)]) == one
+    assert Errors.of(0.99, [UP], [UP]) == three, "a guardrail is looked at in two ways"
 
 
 def test_the_error_stated_holds_for_a_run_with_five_objectives():

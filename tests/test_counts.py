@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from harness.counts import Counts, interval, lower, upper
+from harness.counts import Counts, interval, lower, spend, upper
 from harness.errors import HarnessError
 
 COUNTS = st.integers(1, 20_000).flatmap(
@@ -38,6 +38,11 @@ def test_an_unsure_event_may_be_good_and_may_be_bad():
     assert lower(counts, 0.01) == lower(Counts(90, 100), 0.01)
     assert upper(counts, 0.01) == upper(Counts(95, 100), 0.01)
     assert counts + counts == Counts(180, 200, 10)
+
+
+def test_all_looks_together_spend_no_more_than_the_error():
+    """The levels of a million looks add up to less than alpha."""
+    assert 0.0099 < sum(spend(0.01, look) for look in range(1, 1_000_000)) < 0.01
 
 
 def test_more_good_events_than_events_are_an_error():

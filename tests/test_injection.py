@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack, suppress
 from copy import deepcopy
 from uuid import uuid4
 
@@ -13,10 +14,24 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scenes import refusal
+from support import eventually
 
 from harness.changes import ABSENT, Create, Delete, Edit, Eviction, Patch, Ref, to_json
+from harness.cluster import Cluster
 from harness.errors import HarnessError
-from harness.faults import Abort, BadConfig, BlastRadius, Disconnect, Evict, Nothing, PodKill, Scale, Target
+from harness.faults import (
+    Abort,
+    BadConfig,
+    BlastRadius,
+    Delay,
+    Disconnect,
+    Evict,
+    Nothing,
+    PodKill,
+    RollingRestart,
+    Scale,
+    Target,
+)
 from harness.injection import EXPIRES, Healing, apply_changes, heal, inject, resolve
 from harness.ledger import Ledger
 from harness.marks import CLAIM, marks
@@ -349,6 +364,21 @@ def test_a_fault_beyond_the_blast_radius_is_refused_before_the_first_write(clust
     assert shop.writes() == []
 
 
+def test_the_blast_radius_is_that_of_all_faults_in_force_together(cluster, shop, ledger):
+    """Each of the two alone would stay within it; the first one gone, the second may be."""
+    scene, half = _scene(cluster), BlastRadius(max_pods=2, max_percent=60)
+    other = Abort(500, percent=30, path="/other")
+    with inject(cluster, Abort(503, percent=50), scene, ledger=ledger, blast_radius=half):
+        before = shop.state()
+        with pytest.raises(
+            HarnessError, match=r"with abort 503 50% in force, would take away 80 % of shop/payments.*60 %"
+        ):
+            inject(cluster, other, scene, ledger=ledger, blast_radius=half)
+        assert shop.state() == before
+    with inject(cluster, other, scene, ledger=ledger, blast_radius=half):
+        pass
+
+
 def test_a_mesh_in_which_another_run_is_at_work_is_refused(cluster, shop, ledger, tmp_path):
     """Two faults at once would spoil both verdicts; whoever holds the ledger may inject again."""
     other = Ledger(tmp_path / "ledger")
@@ -435,6 +465,26 @@ def test_a_patch_whose_answer_was_lost_is_still_undone(cluster, shop, ledger):
     shop.after = lose
     with _apply(cluster, ledger, RETRIES):
         assert shop.objects[CATALOG_PATH]["spec"]["http"] == [{"route": []}]
+    assert _state(shop) == before
+
+
+def test_a_request_that_got_no_answer_is_not_taken_for_undone(shop, write_kubeconfig, ledger):
+    """It may have its effect when everything was reverted: it stays in the ledger, for whoever heals."""
+    before, go = _state(shop), threading.Event()
+
+    def hold(request):
+        if request.method == "POST" and "envoyfilters" in request.path:
+            assert go.wait(20)
+
+    shop.before = hold
+    with Cluster.connect(write_kubeconfig(shop.url), timeout=0.5) as hurried:
+        with pytest.raises(HarnessError, match=r"may still be on its way.*Run `harness heal`"):
+            _apply(hurried, ledger, *CHANGES[:2])
+        assert _state(shop) == before
+        go.set()
+        eventually(lambda: FILTER_PATH in shop.objects)
+        shop.before = lambda request: None
+        assert heal(hurried, ledger).failed == ()
     assert _state(shop) == before
 
 
@@ -751,6 +801,74 @@ def test_another_machine_gives_back_the_state_before_from_the_objects_alone(
     assert heal(cluster, Ledger(tmp_path / uuid4().hex)).failed == ()
     assert _state(shop) == before
     assert heal(cluster, Ledger(tmp_path / uuid4().hex)) == Healing()
+
+
+class _Visitor:
+    """Somebody who edits the route and the Deployment just before the request with this number is served."""
+
+    def __init__(self, api, number):
+        self._api, self._left, self._serve = api, number, api.before
+        api.before = self.before
+
+    def before(self, request):
+        self._left -= 1
+        if self._left == -1:
+            self.edit()
+        return self._serve(request)
+
+    def edit(self):
+        self._left = -2
+        for path, manifest in list(self._api.objects.items()):
+            if path == CATALOG_PATH or manifest["kind"] == "Deployment":
+                edited = deepcopy(manifest)
+                edited["metadata"].setdefault("annotations", {})["visitor"] = "was here"
+                self._api.put(edited)
+
+
+_FAULTS = (
+    Abort(503, percent=30),
+    Abort(500, percent=10, path="/items"),
+    Delay(0.2, percent=40),
+    Scale(0),
+    Scale(1),
+    RollingRestart(),
+    BadConfig(Patch(CATALOG, (Edit(("spec", "http"), []), Edit(("metadata", "labels"), {"broken": "yes"})))),
+    BadConfig(_manifest(Ref(CATALOG.api_version, CATALOG.kind, "shop", "another"), hosts=["x"], http=[])),
+)
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    faults=st.lists(st.sampled_from(_FAULTS), min_size=1, max_size=3, unique_by=str),
+    number=st.integers(0, 12),
+    effect=st.booleans(),
+    visit=st.integers(0, 30),
+    here=st.booleans(),
+)
+def test_whatever_the_faults_heal_gives_back_the_state_before_and_what_somebody_edited(
+    cluster, shop, tmp_path, *, faults, number, effect, visit, here
+):
+    """Broken off at any write, edited at any request, healed on this machine or on another one."""
+    _fill(shop)
+    _deployed(shop)
+    before = _state(shop)
+    _Outage(shop, number, effect=effect)
+    visitor = _Visitor(shop, visit)
+    ledger, radius = Ledger(tmp_path / uuid4().hex), BlastRadius(max_pods=9)
+    with suppress(HarnessError), ExitStack() as stack:
+        for fault in faults:
+            scene = resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=fault)
+            stack.enter_context(
+                inject(cluster, fault, scene, ledger=ledger, blast_radius=radius, expires_in=-1)
+            )
+    shop.before = shop.after = lambda request: None
+    if visitor._left != -2:
+        visitor.edit()
+    assert heal(cluster, ledger if here else Ledger(tmp_path / uuid4().hex)).failed == ()
+    for manifest in before.values():
+        if manifest["kind"] in ("Deployment", "VirtualService"):
+            manifest["metadata"].setdefault("annotations", {})["visitor"] = "was here"
+    assert _state(shop) == before
 
 
 def test_what_a_changed_object_says_is_written_with_the_change_and_goes_with_it(cluster, shop, ledger):

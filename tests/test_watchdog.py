@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -70,7 +71,7 @@ def start(cluster, tmp_path):
     """Starts a process with changes in force; gives it and the process id of its watchdog."""
     started = []
 
-    def start():
+    def start(*, wait=True):
         changes = json.dumps([to_json(change) for change in CHANGES])
         arguments = [
             sys.executable,
@@ -82,7 +83,7 @@ def start(cluster, tmp_path):
         ]
         process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         started.append(process)
-        return process, int(process.stdout.readline())
+        return process, int(process.stdout.readline()) if wait else 0
 
     yield start
     for process in started:
@@ -125,6 +126,44 @@ def test_a_process_that_ends_well_has_its_watchdog_end_without_a_word(shop, star
     eventually(lambda: _gone(watchdog))
     assert shop.state() == before
     assert list((tmp_path / "ledger").iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_a_request_that_has_its_effect_after_the_death_of_its_sender_is_reverted_too(shop, start, method):
+    """A slow server may change the object when the watchdog has found nothing to do."""
+    before, path = shop.state(), {"PUT": "virtualservices", "POST": "envoyfilters"}[method]
+    came, go, gone = threading.Event(), threading.Event(), threading.Event()
+
+    def before_it(request):
+        if request.method == method and path in request.path and not came.is_set():
+            came.set()
+            assert go.wait(20)
+            shop.after = lambda _request: gone.set()
+
+    shop.before = before_it
+    process, _ = start(wait=False)
+    assert came.wait(20)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    eventually(lambda: shop.state() == before)
+    go.set()
+    assert gone.wait(5)
+    eventually(lambda: shop.state() == before)
+
+
+def test_a_full_disk_does_not_keep_the_watchdog_from_its_work(shop, start, tmp_path):
+    """It reverts, and tries again, although it cannot write down what it did."""
+    before = shop.state()
+    process, _ = start()
+    (tmp_path / "ledger" / LOG).symlink_to("/dev/full")
+    shop.before = lambda request: shop.reply(401)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    eventually(lambda: any(request.method == "GET" for request in shop.requests[-2:]))
+    shop.requests.clear()
+    eventually(lambda: len(shop.requests) > 3)
+    shop.before = lambda request: None
+    eventually(lambda: shop.state() == before)
 
 
 def test_a_watchdog_does_not_end_before_its_run(shop, start):

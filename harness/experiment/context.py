@@ -43,8 +43,8 @@ class Context:
 
     @property
     def poll(self) -> float:
-        """Seconds between two looks: one scrape, but at most 1 s, for a guardrail has to be quick."""
-        return min(1.0, max(0.2, self.meter.interval or 0.2))
+        """Seconds between two looks: one scrape, but at most 0.5 s: a breached guardrail reverts within a second."""
+        return min(0.5, max(0.2, self.meter.interval or 0.2))
 
     def now(self) -> float:
         """The time by the clock of Prometheus (Unix seconds)."""
@@ -96,8 +96,12 @@ class History:
     def __init__(self, slos: Sequence[SLO], experiment: Experiment) -> None:
         self._objectives = {slo: objective(slo, experiment.confidence) for slo in slos}
         self._counts: dict[SLO, list[Counts]] = {slo: [] for slo in slos}
-        promises = [objective(slo, experiment.confidence) for slo in experiment.indicators]
-        self._errors = Errors.of(experiment.confidence, promises)
+        promised, guarded = (
+            [objective(slo, experiment.confidence) for slo in every]
+            for every in (experiment.hypothesis, experiment.guardrails)
+        )
+        self.errors = Errors.of(experiment.confidence, promised, guarded)
+        """Which errors the verdicts may have."""
 
     def add(self, taken: Taken) -> None:
         """One more look; what could not be counted adds nothing."""
@@ -108,7 +112,7 @@ class History:
     def verdicts(self) -> dict[SLO, Verdict]:
         """What the counts say by now, as the judge will see it."""
         return {
-            slo: assess(self._objectives[slo], counts, self._errors) for slo, counts in self._counts.items()
+            slo: assess(self._objectives[slo], counts, self.errors) for slo, counts in self._counts.items()
         }
 
     def done(self) -> float:

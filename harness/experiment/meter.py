@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness import clock
 from harness.cluster import Plaintext
 from harness.counts import Counts
 from harness.experiment.model import Mesh
@@ -55,7 +55,7 @@ class Meter:
 
     def now(self) -> float:
         """The time by the clock of Prometheus (Unix seconds)."""
-        return time.time() + self._offset
+        return clock.now() + self._offset
 
     def begin(self) -> None:
         """Forgets the probes made so far: what is counted from now on is another phase."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness import journal as log
-from harness.counts import Counts, upper
+from harness.counts import Counts, spend, upper
 from harness.errors import HarnessError
 from harness.experiment.context import Context, History, Taken, live
 from harness.faults import NoEvidence, Replaced, Scaled, Share
@@ -57,7 +57,7 @@ def await_evidence(context: Context, injected: float) -> bool:
     evidence = context.evidence
     if not isinstance(evidence, Share | Scaled):
         return True
-    guard = Guard(context)
+    guard = Guard(context, injected)
     while True:
         now = context.now()
         shown, text = _shown(context, evidence, injected, now)
@@ -86,7 +86,7 @@ def observe(context: Context, injected: float) -> float | None:
     start = injected if momentary else context.now()
     reach = _REACH * (context.meter.interval or 0.0) if momentary else 0.0
     deadline = min(context.now() + experiment.observe, injected + experiment.blast_radius.seconds)
-    history, guard = History(experiment.hypothesis, experiment), Guard(context)
+    history, guard = History(experiment.hypothesis, experiment), Guard(context, start)
     proof = _Proof(context, injected)
     while True:
         window = Window(start, context.now(), reach)
@@ -107,10 +107,16 @@ def observe(context: Context, injected: float) -> float | None:
 
 
 class Guard:
-    """The guardrails of a run over the counts of one phase."""
+    """The guardrails of a run over the counts of one phase: over all of it, and over its last scrapes.
 
-    def __init__(self, context: Context) -> None:
+    All of it tells what breaks a promise by little; of what begins late it would tell late. Both keep the stated
+    error whatever the number of looks: the k-th look at the last scrapes has 1 / (k (k + 1)) of a part of it.
+    """
+
+    def __init__(self, context: Context, since: float) -> None:
         self._context = context
+        self._since = since
+        self._looks = 0
         self._history = History(context.experiment.guardrails, context.experiment)
 
     def breached(self, taken: Taken) -> bool:
@@ -119,10 +125,29 @@ class Guard:
         for slo, verdict in self._history.verdicts().items():
             counts = taken[slo.sli]
             if verdict is Verdict.VIOLATED and isinstance(counts, Counts):
-                event = log.GuardrailBreached(self._context.now(), slo.name, counts.good, counts.total)
-                self._context.journal.write(event)
-                return True
+                return self._say(slo, counts)
+        return self._breached_lately()
+
+    def _breached_lately(self) -> bool:
+        context, self._looks = self._context, self._looks + 1
+        rails = [slo for slo in context.experiment.guardrails if not isinstance(slo.sli, Probe)]
+        if not rails:
+            return False
+        now = context.now()
+        lately = context.meter.take(
+            rails, Window(max(self._since, now - _REACH * (context.meter.interval or 1.0)), now)
+        )
+        level = spend(self._history.errors.violated, self._looks)
+        for slo in rails:
+            counts = lately[slo.sli]
+            if isinstance(counts, Counts) and counts.bad and upper(counts, level) < slo.at_least:
+                return self._say(slo, counts)
         return False
+
+    def _say(self, slo: SLO, counts: Counts) -> bool:
+        event = log.GuardrailBreached(self._context.now(), slo.name, counts.good, counts.total)
+        self._context.journal.write(event)
+        return True
 
 
 @dataclass

@@ -14,7 +14,8 @@ from harness.watchdog import Watchdog
 class Tenure:
     """A run at work in a mesh, from the beginning to the end of a `with` statement.
 
-    The watchdog comes up from the beginning on, beside whatever is done meanwhile; the mesh is taken by `take`.
+    The watchdog comes up from the beginning on, beside whatever is done meanwhile; the mesh is taken by `take`. At the
+    end, what the run could not undo is left to the watchdog.
     """
 
     def __init__(self, cluster: Cluster, ledger: Ledger, run: str, namespace: str) -> None:
@@ -51,4 +52,7 @@ class Tenure:
                 self._lease.release()
         finally:
             self._switch.close()
-            self._watchdog.end()
+            if self._ledger.pending(self._cluster.identity):
+                self._watchdog.leave()
+            else:
+                self._watchdog.end()

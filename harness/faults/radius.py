@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,15 +17,15 @@ PROTECTED: Final = ("istio-system", "kube-system")
 
 @dataclass(frozen=True)
 class BlastRadius:
-    """Limits that are checked before the first write.
+    """Limits that are checked before the first write, over all faults in force together.
 
     Attributes:
-        max_pods: how many pods a fault may touch.
-        max_percent: how much of the target it may take away (see `Fault.harm`), in percent.
+        max_pods: how many pods may be touched.
+        max_percent: how much of the target may be taken away (see `Fault.harm`), in percent.
         namespaces: where the target may be (empty: wherever it is); `PROTECTED` ones only for a fault that is about
             them, and only when they are named here.
         seconds: how long a fault may be in force.
-        max_nodes: how many nodes a fault may touch.
+        max_nodes: how many nodes may be touched.
     """
 
     max_pods: int = 1
@@ -37,12 +38,41 @@ class BlastRadius:
         if min(self.max_pods, self.max_nodes) < 0 or not 0 <= self.max_percent <= 100 or self.seconds <= 0:
             raise HarnessError(f"{self} is no limit; use counts >= 0, max_percent 0-100 and seconds > 0.")
 
-    def check(self, fault: Fault, scene: Scene) -> None:
-        """Lets a fault pass that stays within these limits.
+    def check(self, fault: Fault, scene: Scene, beside: Sequence[tuple[Fault, Scene]] = ()) -> None:
+        """Lets a fault pass that stays within these limits together with those that are in force `beside` it.
+
+        Pods and nodes that several of them touch count once; what they take away of the same target adds up.
 
         Raises:
             HarnessError: it would reach further; names the limit.
         """
+        every = (*beside, (fault, scene))
+        refs = {ref for each in every for ref in self._admitted(*each)}
+        who = (
+            f"{fault}, with {', '.join(str(other) for other, _ in beside)} in force,"
+            if beside
+            else f"{fault}"
+        )
+        pods = {pod.uid for one, where in every for pod in one.pods(where)}
+        nodes = {ref for ref in refs if not ref.namespace}
+        for number, what, limit in (
+            (len(pods), "pods", self.max_pods),
+            (len(nodes), "nodes", self.max_nodes),
+        ):
+            if number > limit:
+                raise HarnessError(
+                    f"{who} would touch {number} {what} of {scene.target}, the blast radius allows {limit}; "
+                    f"raise max_{what} if that is what you want."
+                )
+        harm = sum(one.harm(where) for one, where in every if where.target == scene.target)
+        if harm > self.max_percent:
+            raise HarnessError(
+                f"{who} would take away {harm:.3g} % of {scene.target}, the blast radius allows "
+                f"{self.max_percent:g} %; raise max_percent if that is what you want."
+            )
+
+    def _admitted(self, fault: Fault, scene: Scene) -> list[Ref]:
+        """What a fault touches, where it may."""
         refs = [item.ref for item in (*scene.pods, *fault.pods(scene), *fault.changes(scene))]
         for ref in refs:
             if ref.namespace:
@@ -51,21 +81,7 @@ class BlastRadius:
                 raise HarnessError(
                     f"{fault} would touch {ref}, which is in no namespace; choose another fault."
                 )
-        nodes = {ref for ref in refs if not ref.namespace}
-        self._limit(fault, scene, len(fault.pods(scene)), "pods", self.max_pods)
-        self._limit(fault, scene, len(nodes), "nodes", self.max_nodes)
-        if (harm := fault.harm(scene)) > self.max_percent:
-            raise HarnessError(
-                f"{fault} would take away {harm:.3g} % of {scene.target}, the blast radius allows "
-                f"{self.max_percent:g} %; raise max_percent if that is what you want."
-            )
-
-    def _limit(self, fault: Fault, scene: Scene, number: int, what: str, limit: int) -> None:
-        if number > limit:
-            raise HarnessError(
-                f"{fault} would touch {number} {what} of {scene.target}, the blast radius allows {limit}; "
-                f"raise max_{what} if that is what you want."
-            )
+        return refs
 
     def _admit(self, ref: Ref, fault: Fault, scene: Scene) -> None:
         name, named = ref.namespace, ref.namespace in self.namespaces

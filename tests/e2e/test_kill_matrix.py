@@ -23,5 +23,5 @@ def test_no_way_of_ending_a_run_leaves_a_fault(short, tmp_path):
         finally:
             matrix.close()
     assert [row.left for row in rows] == [[], [], []], rows
-    assert rows[0].hit >= 3, rows
+    assert len(rows[0].seconds) >= 3, rows
     assert max(rows[0].seconds) < 5.0, rows

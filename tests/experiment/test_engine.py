@@ -1,12 +1,16 @@
 """A run from its start to its verdict against a small world at the wire, with real traffic from locust."""
 
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
+from itertools import pairwise
 
 import pytest
 from support import eventually
@@ -17,6 +21,7 @@ from harness.cluster import Cluster
 from harness.experiment import Experiment, Mesh, run
 from harness.faults import Abort, BlastRadius, Nothing, PodKill, Target
 from harness.indicators import availability, mtls_share, plaintext_refused
+from harness.injection import heal
 from harness.journal import Journal, select
 from harness.ledger import Ledger
 from harness.load import Load
@@ -85,6 +90,7 @@ def perform(world, write_kubeconfig, tmp_path, monkeypatch):
         timeout = 0.5 if world.prometheus == "hang" else 5.0
         prometheus = Prometheus(prometheus_url or world.prometheus_url, timeout=timeout)
         with (
+            closing(prometheus),
             Cluster.connect(write_kubeconfig(world.api.url)) as cluster,
             Journal(tmp_path / "run.jsonl") as journal,
         ):
@@ -98,7 +104,6 @@ def perform(world, write_kubeconfig, tmp_path, monkeypatch):
                 ledger=Ledger(tmp_path / "ledger"),
                 weaken=weaken,
             )
-        prometheus.close()
         return judgement, log.read(journal.path)
 
     return perform
@@ -145,6 +150,43 @@ def test_a_breached_guardrail_reverts_at_once(world, perform):
     assert judgement.verdict is Verdict.VIOLATED, judgement
     assert select(events, log.GuardrailBreached)
     assert time.monotonic() - began < 12
+
+
+def test_a_guardrail_that_is_breached_late_reverts_within_a_second(world, perform):
+    """Thousands of good requests before do not hide it; the counters are looked at more than once a second."""
+    answer, moments, looks = world.api.before, {}, []
+
+    def before(request):
+        if request.method == "DELETE" and "envoyfilters" in request.path:
+            moments["reverted"] = time.monotonic()
+        return answer(request)
+
+    def spoil():
+        eventually(lambda: any("envoyfilters" in path for path in list(world.api.objects)), 30)
+        enough = len(looks) + 20
+        eventually(lambda: len(looks) > enough)
+        world.broken, moments["broken"] = 0.9, time.monotonic()
+
+    def query(text, at, ask=world.query):
+        looks.append(time.monotonic())
+        return ask(text, at)
+
+    world.api.before, world.query = before, query
+    thread = threading.Thread(target=spoil)
+    thread.start()
+    chosen = experiment(
+        Abort(503, 30),
+        hypothesis=[SLO("availability", UP.sli, at_least=0.001, enough=100_000)],
+        guardrails=[SLO("guardrail", UP.sli, at_least=0.9)],
+        observe=15.0,
+    )
+    judgement, _ = perform(chosen)
+    thread.join()
+    assert judgement.verdict is Verdict.VIOLATED, judgement
+    assert any("guardrail guardrail breached" in reason for reason in judgement.reasons)
+    assert moments["reverted"] - moments["broken"] < 1.0 + SCRAPE
+    in_force = [at for at in looks if moments["broken"] - 2.0 < at < moments["reverted"]]
+    assert max(later - at for at, later in pairwise(in_force)) < 1.0
 
 
 def test_a_killed_pod_is_proven_by_its_uid_and_recovery_is_timed(world, perform):
@@ -389,6 +431,62 @@ def test_a_run_without_the_rights_it_needs_is_refused_before_anything_is_written
     assert "create envoyfilters.networking.istio.io in namespace shop" in judgement.reasons[0]
     assert "harness rbac" in judgement.reasons[0]
     assert world.api.writes() == []
+
+
+def test_of_two_harnesses_that_start_at_once_one_works_and_the_other_names_it(
+    world, write_kubeconfig, tmp_path
+):
+    """As on two machines: each has a ledger of its own, and only the mesh itself tells them apart."""
+    before, runs = world.api.state(), []
+    kubeconfig = write_kubeconfig(world.api.url)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        arguments = [kubeconfig, world.entry_url, world.prometheus_url, tmp_path / name]
+        runs.append(subprocess.Popen([sys.executable, "-c", KILLED, *map(str, arguments)]))
+    try:
+        eventually(lambda: any(run.poll() is not None for run in runs), 40)
+        eventually(lambda: any("envoyfilters" in path for path in list(world.api.objects)), 30)
+        [refused] = [name for name, run in zip(("one", "two"), runs, strict=True) if run.poll() is not None]
+        [stopped] = select(log.read(tmp_path / refused / "run.jsonl"), log.Stopped)
+        assert re.match(
+            r"Another run is at work in the mesh at .*: .+@.+, run killed, since 2", stopped.reason
+        )
+        assert len([path for path in list(world.api.objects) if "envoyfilters" in path]) == 1
+    finally:
+        for run in runs:
+            run.terminate()
+            run.wait(20)
+    eventually(lambda: world.api.state() == before)
+
+
+@pytest.mark.parametrize("moment", [("GET", "leases", 0), ("POST", "envoyfilters", 1)], ids=str)
+def test_a_disk_that_is_full_neither_lets_a_fault_begin_nor_keeps_it_in_force(
+    world, perform, tmp_path, write_kubeconfig, moment
+):
+    """What cannot be written down before is not done, and what is done is undone though nobody can note it."""
+    before, answer, (method, kind, made) = world.api.state(), world.api.after, moment
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(request):
+        if request.method == method and kind in request.path:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+        return answer(request)
+
+    world.api.after = fill
+    try:
+        perform(experiment(Abort(503, 30)))
+    except OSError:  # the journal is on the same disk
+        pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    created = [
+        request for request in world.api.writes() if request.method == "POST" and "env" in request.path
+    ]
+    assert len(created) == made
+    assert not any("envoyfilters" in path for path in world.api.objects)
+    with Cluster.connect(write_kubeconfig(world.api.url)) as cluster:
+        eventually(lambda: heal(cluster, Ledger(tmp_path / "ledger")).failed == ())
+    eventually(lambda: world.api.state() == before)
 
 
 def test_a_run_that_is_killed_is_undone_by_its_watchdog(world, write_kubeconfig, tmp_path):

@@ -197,6 +197,17 @@ def test_half_an_existing_mesh_ends_the_session_with_2(session, changed, words):
     result.stdout.fnmatch_lines([f"*{words}*"])
 
 
+def test_a_protected_context_takes_its_name_and_nothing_else(session, world, pytester):
+    """By the flag; a project says which contexts are protected."""
+    before = world.api.state()
+    pytester.makeini("[pytest]\nprotected_contexts = LAB other*")
+    result = session("test_held")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["*The context lab is protected (LAB)*--allow-context=lab*"])
+    assert world.api.state() == before
+    assert session("test_held", "--allow-context=lab").ret == 0
+
+
 def test_a_local_mesh_and_an_existing_one_exclude_each_other(session):
     """What contradicts itself is refused."""
     result = session("test_held", "--mesh=local")

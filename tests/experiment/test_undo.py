@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from support import eventually
 
 from harness import journal as log
 from harness.changes import ABSENT, Edit, Patch, Ref
@@ -17,6 +18,7 @@ from harness.load import Load
 from harness.prometheus import Prometheus
 from harness.slo import SLO
 from harness.verdict import Verdict
+from harness.watchdog import LOG
 
 NO_RETRIES = Patch(
     Ref("networking.istio.io/v1", "VirtualService", "shop", "payments"),
@@ -107,7 +109,7 @@ def test_a_full_disk_under_the_journal_does_not_keep_the_fault_in_force(world, p
 
 
 def test_what_a_run_could_not_undo_is_undone_before_the_next_one(world, perform):
-    """In the same session; while that is impossible, no run begins."""
+    """By its watchdog or by the next run, whoever is first; while it is impossible, no run begins."""
     before = world.api.state()
     answer = world.api.before
 
@@ -128,5 +130,61 @@ def test_what_a_run_could_not_undo_is_undone_before_the_next_one(world, perform)
     world.api.before = answer
     judgement, events = perform()
     assert judgement.verdict is Verdict.VIOLATED, judgement
-    assert select(events, log.Reverted)[0].what == "leftovers"
+    assert world.api.state() == before
+
+
+def _when_injected(world, act):
+    """Lets `act` happen as soon as the fault is in force."""
+    answer, done = world.api.after, []
+
+    def after(request):
+        if request.method == "POST" and "envoyfilters" in request.path and not done:
+            done.append(request)
+            act()
+        return answer(request)
+
+    world.api.after = after
+
+
+def test_a_token_that_expires_in_mid_run_is_read_again(world, perform, write_kubeconfig):
+    """Whoever renews it in the kubeconfig has the run go on to its verdict."""
+    before = world.api.state()
+
+    def renew():
+        world.api.token = "renewed"
+        write_kubeconfig(world.api.url, "renewed")
+
+    _when_injected(world, renew)
+    judgement, events = perform()
+    assert judgement.verdict is Verdict.VIOLATED, judgement
+    assert not any(event.failed for event in select(events, log.Reverted))
+    assert world.api.state() == before
+
+
+def test_a_token_that_expires_for_good_leaves_the_fault_to_the_watchdog(
+    world, perform, write_kubeconfig, tmp_path
+):
+    """The run says so in a sentence; the fault goes as soon as the kubeconfig holds a token that is accepted."""
+    before = world.api.state()
+    _when_injected(world, lambda: setattr(world.api, "token", "renewed"))
+    _, events = perform()
+    for event in select(events, log.Reverted):
+        assert "does not accept the credentials of the current context of" in event.failed[0]
+    assert world.api.state() != before
+    write_kubeconfig(world.api.url, "renewed")
+    eventually(lambda: world.api.state() == before, 20)
+    eventually((tmp_path / "ledger" / LOG).exists)
+    eventually(lambda: "is deleted again" in (tmp_path / "ledger" / LOG).read_text())
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_in_mid_run_neither_prolongs_the_fault_nor_makes_it_hold(
+    world, perform, monkeypatch, step
+):
+    """The clock of this machine and with it that of Prometheus: the samples of before are in another hour."""
+    before, real, began = world.api.state(), time.time, time.monotonic()
+    _when_injected(world, lambda: monkeypatch.setattr(time, "time", lambda: real() + step))
+    judgement, _ = perform()
+    assert judgement.verdict is not Verdict.HELD, judgement
+    assert time.monotonic() - began < 40
     assert world.api.state() == before

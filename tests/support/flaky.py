@@ -21,7 +21,7 @@ _REASONS = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError"}
 
 
 class Flaky:
-    """How the proxy behaves: `share` of the requests go wrong."""
+    """How the proxy behaves: `share` of the requests go wrong; `busy` of them are on their way."""
 
     def __init__(self, kubeconfig: Path, seed: int) -> None:
         config = yaml.safe_load(kubeconfig.read_text())
@@ -29,6 +29,8 @@ class Flaky:
         self.pool = urllib3.PoolManager(cert_reqs=ssl.CERT_NONE, maxsize=16, retries=False)
         self.config = config
         self.share = 0.0
+        self.busy = 0
+        self.lock = threading.Lock()
         self._chance = random.Random(seed)
 
     def write(self, path: Path, url: str) -> Path:
@@ -49,6 +51,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         flaky: Flaky = self.server.flaky  # type: ignore[attr-defined]  # set by `proxy`
+        with flaky.lock:
+            flaky.busy += 1
+        try:
+            self._serve_one(flaky)
+        finally:
+            with flaky.lock:
+                flaky.busy -= 1
+
+    def _serve_one(self, flaky: Flaky) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
         mishap = flaky.mishap()
         if mishap == 1:

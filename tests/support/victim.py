@@ -9,10 +9,9 @@ from uuid import uuid4
 from harness.changes import ABSENT, Create, Delete, Edit, Patch, Ref
 from harness.cluster import Cluster
 from harness.experiment.interrupts import interruptible
+from harness.experiment.tenure import Tenure
 from harness.injection import apply_changes, heal
-from harness.lease import Lease
 from harness.ledger import Ledger
-from harness.watchdog import Watchdog
 
 ROUTE = Ref("networking.istio.io/v1", "VirtualService", "default", "web")
 FILTER = {
@@ -68,13 +67,13 @@ def main() -> None:
         Cluster.connect(kubeconfig) as cluster,
         interruptible() as interrupts,
         interrupts.held(),
-        Watchdog(cluster, ledger) as watchdog,
+        Tenure(cluster, ledger, run, "default") as tenure,
     ):
         heal(cluster, ledger, elsewhere=False)
-        watchdog.await_ready()
+        tenure.await_watchdog()
         print("ready", flush=True)  # noqa: T201
+        tenure.take()
         with (
-            Lease(cluster, ledger, run),
             apply_changes(cluster, CHANGES, run=run, ledger=ledger, expires_in=600),
             interrupts.released(),
         ):
