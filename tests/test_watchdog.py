@@ -11,6 +11,7 @@ import pytest
 from support import eventually
 
 from harness.changes import Create, Edit, Patch, Ref, to_json
+from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.injection import heal
 from harness.lease import LEASE, Lease
@@ -226,6 +227,26 @@ def test_of_two_runs_the_second_is_told_who_is_at_work(shop, cluster, tmp_path):
     assert shop.state() == before
     with Lease(cluster, Ledger(tmp_path / "there"), "second"):
         pass
+
+
+def test_a_lease_whose_creation_got_no_answer_stays_in_the_ledger(shop, write_kubeconfig, tmp_path):
+    """The server may create it yet; then it is deleted by whoever heals."""
+    before, go, ledger = shop.state(), threading.Event(), Ledger(tmp_path / "ledger")
+
+    def hold(request):
+        if request.method == "POST" and "leases" in request.path:
+            assert go.wait(20)
+
+    shop.before = hold
+    with Cluster.connect(write_kubeconfig(shop.url), timeout=0.5) as hurried:
+        with pytest.raises(HarnessError, match="did not answer"):
+            Lease(hurried, ledger, "run")
+        assert ledger.pending(hurried.identity)
+        go.set()
+        eventually(lambda: shop.state() != before)
+        shop.before = lambda request: None
+        assert heal(hurried, ledger, elsewhere=False).done == (f"{LEASE} is deleted again.",)
+    assert shop.state() == before
 
 
 def test_a_lease_that_a_dead_run_of_this_machine_left_goes_when_it_is_healed(shop, cluster, tmp_path):
