@@ -340,7 +340,7 @@ def test_a_prometheus_that_goes_away_while_the_fault_is_in_force_reverts_it(worl
     before = world.api.state()
 
     def blind():
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while "EnvoyFilter" not in str(list(world.api.objects)) and time.monotonic() < deadline:
             if any("envoyfilters" in path for path in list(world.api.objects)):
                 break
