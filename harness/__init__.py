@@ -34,8 +34,19 @@ if TYPE_CHECKING:
         Stress,
         Target,
     )
+    from harness.indicators import (
+        availability,
+        ejection,
+        error_ratio,
+        latency,
+        mtls_share,
+        plaintext_refused,
+        promql,
+        retry_amplification,
+        throughput,
+    )
     from harness.load import Load
-    from harness.slo import SLO, availability, mtls_share, plaintext_refused
+    from harness.slo import SLO
     from harness.verdict import Judgement, Verdict
 
 _HOMES = {
@@ -72,9 +83,15 @@ _HOMES = {
     "Stress": "faults",
     "Target": "faults",
     "Verdict": "verdict",
-    "availability": "slo",
-    "mtls_share": "slo",
-    "plaintext_refused": "slo",
+    "availability": "indicators",
+    "ejection": "indicators",
+    "error_ratio": "indicators",
+    "latency": "indicators",
+    "mtls_share": "indicators",
+    "plaintext_refused": "indicators",
+    "promql": "indicators",
+    "retry_amplification": "indicators",
+    "throughput": "indicators",
 }
 
 __all__ = [
@@ -112,8 +129,14 @@ __all__ = [
     "Target",
     "Verdict",
     "availability",
+    "ejection",
+    "error_ratio",
+    "latency",
     "mtls_share",
     "plaintext_refused",
+    "promql",
+    "retry_amplification",
+    "throughput",
 ]
 
 

@@ -86,6 +86,18 @@ def _parser() -> argparse.ArgumentParser:
     heal.add_argument("--image", default="mesh-harness", help="of that CronJob (default: mesh-harness)")
     heal.set_defaults(command=_heal)
 
+    compare = commands.add_parser("compare", help="hold two runs against each other, or two phases of one")
+    compare.add_argument(
+        "journals", nargs="+", type=Path, metavar="JOURNAL", help="one or two *.jsonl of reports"
+    )
+    compare.add_argument(
+        "--phases",
+        default="observe,observe",
+        metavar="A,B",
+        help="of the first and the second (default: observe)",
+    )
+    compare.set_defaults(command=_compare)
+
     stop = commands.add_parser("stop", help="stop every run of this user, and let none begin")
     stop.set_defaults(command=_stop)
     resume = commands.add_parser("resume", help="take back what stop did")
@@ -97,6 +109,17 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, then ~/.kube/config")
         each.add_argument("--kube-context", help="default: the kubeconfig's current context")
     return parser
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from harness import journal  # noqa: PLC0415 - as below
+    from harness.contrast import contrast  # noqa: PLC0415
+
+    first, _, second = options.phases.partition(",")
+    runs = [journal.read(path) for path in (options.journals * 2)[:2]]
+    for one in contrast(*runs, phases=(first, second or first)):
+        print(one)  # noqa: T201 - it is what was asked for
+    return 0
 
 
 def _up(options: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ from harness.changes import (
 )
 from harness.cluster import Cluster
 from harness.errors import HarnessError
-from harness.experiment import Experiment
+from harness.experiment import Experiment, necessary
 from harness.faults import (
     Evidence,
     NoEvidence,
@@ -66,6 +66,7 @@ def plan(
         "pods": [pod.name for pod in scene.pods],
         "fault": str(experiment.fault),
         "evidence": _evidence(experiment.fault.evidence(scene)),
+        "traffic": [str(one) for one in necessary(experiment)],
         "radius": _radius(experiment, scene),
         "changes": [_change(change, cluster) for change in changes],
         **({"and again": f"every {rhythm.every:g} s"} if rhythm else {}),

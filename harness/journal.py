@@ -17,6 +17,36 @@ from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit, urlunsplit
 
 from harness.errors import HarnessError
+from harness.measured import Counted, EntryCounted, LoadReported, LoadWatched, Probed, Timed
+
+__all__ = [
+    "Counted",
+    "EntryCounted",
+    "Event",
+    "GuardrailBreached",
+    "Injected",
+    "Journal",
+    "Judged",
+    "LoadReported",
+    "LoadWatched",
+    "Objective",
+    "PhaseEnded",
+    "PhaseStarted",
+    "Probed",
+    "Recovered",
+    "ReplacedSeen",
+    "Resolved",
+    "Reverted",
+    "RunStarted",
+    "ScaledSeen",
+    "ShareSeen",
+    "Stopped",
+    "Timed",
+    "Weakened",
+    "read",
+    "select",
+    "without_secrets",
+]
 
 
 @dataclass(frozen=True)
@@ -25,12 +55,14 @@ class Objective:
 
     `planned` is the number of events, fixed before the run, at which HELD is tested. `answers` says that an
     event is good when the caller got a good answer, so that the load generator's own count must not contradict it.
+    `paced` says that it is a promise about traffic of the rate asked for: less of it proves less.
     """
 
     name: str
     at_least: float
     planned: int
     answers: bool = False
+    paced: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,48 +221,6 @@ class Continued:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """The good and all events of an SLO from `start` to `end`, cumulative within a phase.
-
-    Both are None when they could not be counted, and `missing` says why; that is never the same as zero.
-    """
-
-    at: float
-    slo: str
-    phase: str
-    good: int | None
-    total: int | None
-    start: float
-    end: float
-    missing: str = ""
-
-
-@dataclass(frozen=True)
-class Probed:
-    """Plaintext connections to the pods of a target in a phase so far; `unreachable` ones prove nothing."""
-
-    at: float
-    slo: str
-    phase: str
-    refused: int
-    answered: int
-    unreachable: int
-
-
-@dataclass(frozen=True)
-class LoadReported:
-    """What the load generator counted over the whole run; p50 and p99 in seconds, rate in requests/s."""
-
-    at: float
-    sent: int
-    failed: int
-    p50: float
-    p99: float
-    users: int
-    rate: float
-
-
-@dataclass(frozen=True)
 class GuardrailBreached:
     """A guardrail was violated while the fault was in force, so the fault was reverted at once."""
 
@@ -296,8 +286,11 @@ Event = (
     | OutsideSeen
     | Continued
     | Counted
+    | Timed
     | Probed
     | LoadReported
+    | LoadWatched
+    | EntryCounted
     | GuardrailBreached
     | Reverted
     | Recovered

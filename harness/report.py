@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import chart, journal
+from harness.assessment import burn_rate
 from harness.counts import Counts
 from harness.errors import HarnessError
 from harness.journal import Event, select
@@ -71,8 +72,10 @@ class Outcome:
     def numbers(self) -> str:
         """The counts of each objective while the fault was observed, named if there are several, and recovery."""
         observed = [finding for finding in self.judgement.findings if finding.phase == "observe"]
+        budgets = {objective.name: objective for objective in self.started.objectives}
         parts = [
-            _share(finding.counts) if len(observed) == 1 else f"{finding.slo} {_share(finding.counts)}"
+            f"{f'{finding.slo} ' * (len(observed) > 1)}{_share(finding.counts)}"
+            f"{_burning(budgets[finding.slo], finding.counts)}"
             for finding in observed
             if finding.counts is not None
         ]
@@ -223,7 +226,12 @@ def _phases(one: Outcome) -> list[tuple[str, tuple[str, ...]]]:
 def _facts(phase: str, one: Outcome) -> tuple[str, ...]:
     events = one.events
     last = {event.slo: event for event in select(events, journal.Counted) if event.phase == phase}
-    counted = tuple(f"{name}: {_seen(event)}" for name, event in last.items())
+    budgets = {objective.name: objective for objective in one.started.objectives}
+    times = {event.slo: event for event in select(events, journal.Timed) if event.phase == phase}
+    counted = tuple(
+        f"{name}: {_seen(event, budgets[name])}{_took(times.get(name), budgets[name])}"
+        for name, event in last.items()
+    )
     match phase:
         case "resolve":
             pods = tuple(", ".join(event.pods) for event in select(events, journal.Resolved))
@@ -246,10 +254,27 @@ def _facts(phase: str, one: Outcome) -> tuple[str, ...]:
             return counted
 
 
-def _seen(event: journal.Counted) -> str:
-    if event.good is None or event.total is None:
+def _seen(event: journal.Counted, objective: journal.Objective) -> str:
+    counts = event.counts
+    if counts is None:
         return f"could not be counted ({event.missing})"
-    return _share(Counts(event.good, event.total))
+    return f"{_share(counts)}{_burning(objective, counts)}"
+
+
+def _took(event: journal.Timed | None, objective: journal.Objective) -> str:
+    """The quantile that was promised, as the buckets tell it."""
+    found = event.histogram.quantile(objective.at_least) if event else None
+    if found is None:
+        return ""
+    return f"; p{100 * objective.at_least:g} between {found.low:g} and {found.high:g} s, about {found.value:.3g} s"
+
+
+def _burning(objective: journal.Objective, counts: Counts) -> str:
+    """How fast the error budget was used up, 1 being as fast as allowed; nothing for a promise without a budget."""
+    rate = burn_rate(objective, counts)
+    if rate is None:
+        return ""
+    return f", {rate:.3g} x the error budget of {100 * (1.0 - objective.at_least):.4g} %"
 
 
 def _load(event: journal.LoadReported) -> str:

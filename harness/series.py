@@ -51,35 +51,59 @@ class Missing(Enum):
 
     EMPTY = "Prometheus has no samples of it"
     NAN = "Prometheus holds NaN for it"
+    STALE = "Prometheus has stopped scraping it"
+    PARTIAL = "Prometheus no longer scrapes some of the pods that count it, though they are there"
+
+
+@dataclass(frozen=True)
+class Increase:
+    """The events that one counter saw between two scrapes of its target, at `begin` and `end` (Unix seconds)."""
+
+    labels: Mapping[str, str] = field(hash=False)
+    events: float
+    begin: float
+    end: float
 
 
 def count(
     series: Iterable[Series], window: Window, good: Callable[[Mapping[str, str]], bool]
 ) -> Counts | Missing:
-    """Sums the events of many counters: all of them, and those whose labels are `good`.
+    """Sums the events of many counters: all of them, and those whose labels are `good`. See `increases`."""
+    found = increases(series, window)
+    if isinstance(found, Missing):
+        return found
+    good_ones = sum(one.events for one in found if good(one.labels))
+    return Counts(round(good_ones), round(sum(one.events for one in found)))
+
+
+def increases(series: Iterable[Series], window: Window) -> tuple[Increase, ...] | Missing:
+    """What each counter with a sample in the window saw in it.
 
     Series of one scrape target (labels job and instance) are counted from the same scrape; one that appears
     later counts from 0, for that scrape did not show it. A target counts from 0, too, if nothing of it was seen
     before the window while another target of its job was: then it is new. Otherwise not being seen is a gap in
     the scrapes, and what the counter shows after it may be as old as the target.
     """
-    targets: dict[tuple[str | None, str | None], list[Series]] = defaultdict(list)
-    for one in series:
-        if one.samples:
-            targets[one.labels.get("job"), one.labels.get("instance")].append(one)
+    targets = _targets(series)
     known = {key for key, siblings in targets.items() if _seen_before(siblings, window.start)}
     jobs = {job for job, _ in known}
-    counted = [
-        pair
+    found = tuple(
+        increase
         for key, siblings in targets.items()
-        for pair in _aligned(siblings, window, new=key not in known and key[0] in jobs)
-    ]
-    if not counted:
+        for increase in _aligned(siblings, window, new=key not in known and key[0] in jobs)
+    )
+    if not found:
         return Missing.EMPTY
-    total = sum(value for _, value in counted)
-    if math.isnan(total):
-        return Missing.NAN
-    return Counts(round(sum(value for labels, value in counted if good(labels))), round(total))
+    return Missing.NAN if any(math.isnan(one.events) for one in found) else found
+
+
+def silent(series: Iterable[Series], since: float) -> tuple[Mapping[str, str], ...]:
+    """The labels of each target of which no sample is as young as `since` (Unix seconds)."""
+    return tuple(
+        siblings[0].labels
+        for siblings in _targets(series).values()
+        if max(one.samples[-1].at for one in siblings) < since
+    )
 
 
 def risen(series: Series, window: Window) -> bool:
@@ -99,25 +123,31 @@ def scrapes(series: Iterable[Series], window: Window) -> tuple[float, ...]:
     return max((tuple(sorted(times)) for times in targets.values()), key=len, default=())
 
 
+def _targets(series: Iterable[Series]) -> dict[tuple[str | None, str | None], list[Series]]:
+    targets: dict[tuple[str | None, str | None], list[Series]] = defaultdict(list)
+    for one in series:
+        if one.samples:
+            targets[one.labels.get("job"), one.labels.get("instance")].append(one)
+    return targets
+
+
 def _seen_before(siblings: Iterable[Series], start: float) -> bool:
     return any(one.samples[0].at < start for one in siblings)
 
 
-def _aligned(
-    siblings: Sequence[Series], window: Window, *, new: bool
-) -> list[tuple[Mapping[str, str], float]]:
-    """The labels and increase of each series of one target that has a sample in the window."""
+def _aligned(siblings: Sequence[Series], window: Window, *, new: bool) -> list[Increase]:
+    """What each series of one target saw that has a sample in the window."""
     times = [sample.at for one in siblings for sample in one.samples if sample.at <= window.end]
     within = [at for at in times if at >= window.start]
     if not within:
         return []
     before = [at for at in times if window.start - window.reach <= at < window.start]
-    begin = max(before) if before else min(within)
+    begin, end = max(before) if before else min(within), max(within)
     counted = []
     for one in siblings:
-        value = _increase(one, begin, window, born=one.samples[0].at > begin or new)
-        if value is not None:
-            counted.append((one.labels, value))
+        events = _increase(one, begin, window, born=one.samples[0].at > begin or new)
+        if events is not None:
+            counted.append(Increase(one.labels, events, begin, end))
     return counted
 
 

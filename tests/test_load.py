@@ -174,7 +174,7 @@ def test_quantiles_come_from_the_histogram():
         '[{"num_requests": 100, "num_failures": 2, "start_time": 10.0, "last_request_timestamp": 20.0,'
         ' "response_times": {"10": 98, "40": 1, "700": 1}}]'
     )
-    assert sent(stats) == Sent(100, 2, 0.010, 0.040, 10.0)
+    assert sent(stats) == Sent(100, 2, 0.010, 0.040, 10.0, 0.0172)
     assert sent("") == sent("[]") == Sent(0, 0, 0.0, 0.0, 0.0)
 
 

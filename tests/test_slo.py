@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from harness.errors import HarnessError
 from harness.faults import Target
-from harness.slo import SLO, Matcher, Probe, Selector, availability, mtls_share, plaintext_refused
+from harness.indicators import availability, mtls_share, plaintext_refused
+from harness.slo import SLO, Matcher, Probe, Selector
 
 UP = SLO("up", availability("checkout", "shop"), at_least=0.999)
 
@@ -66,8 +67,8 @@ def test_mutual_tls_is_asked_at_the_destination():
 
 def test_an_objective_plans_the_events_it_takes_to_hold_it():
     """The plan is fixed beforehand and grows with the objective."""
-    assert UP.planned(0.99) == 5296
-    assert SLO("up", UP.sli, at_least=0.99).planned(0.99) == 528
+    assert UP.planned(0.99) == 6007
+    assert SLO("up", UP.sli, at_least=0.99).planned(0.99) == 598
     assert SLO("all", UP.sli, at_least=1.0).planned(0.99) == 300
     assert (
         SLO("probed", plaintext_refused(Target("checkout", "shop"), 8080), at_least=1.0).planned(0.99) == 10

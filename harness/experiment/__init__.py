@@ -2,5 +2,6 @@
 
 from harness.experiment.engine import run
 from harness.experiment.model import Experiment, Mesh, Quiet, Watch
+from harness.experiment.necessary import Necessary, necessary
 
-__all__ = ["Experiment", "Mesh", "Quiet", "Watch", "run"]
+__all__ = ["Experiment", "Mesh", "Necessary", "Quiet", "Watch", "necessary", "run"]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from harness import journal as log
+from harness.assessment import Errors, Verdict, assess
 from harness.counts import Counts
 from harness.errors import HarnessError
 from harness.experiment.meter import Meter
@@ -15,11 +16,11 @@ from harness.experiment.model import Experiment, Mesh, Watch
 from harness.experiment.tenure import Tenure
 from harness.experiment.witness import Witness
 from harness.faults import Evidence, Pod, Scene, Target
+from harness.histogram import Histogram
 from harness.journal import Journal, Objective
 from harness.load import Traffic
 from harness.series import Missing, Window
-from harness.slo import SLI, SLO, Probe, Ratio
-from harness.verdict import Verdict, assess
+from harness.slo import SLI, SLO, Probe
 
 _SLICE = 0.2  # seconds between two looks at the kill switch
 
@@ -77,6 +78,9 @@ class Context:
         at = self.now()
         for slo in self.experiment.hypothesis:
             self.journal.write(_counted(at, slo, phase, window, taken[slo.sli]))
+            times = self.meter.times.get(slo.sli)
+            if isinstance(times, Histogram):
+                self.journal.write(log.Timed(at, slo.name, phase, times.bounds[:-1], times.counts))
             if isinstance(slo.sli, Probe):
                 seen = self.meter.probes(slo.sli)
                 self.journal.write(
@@ -104,10 +108,15 @@ class Context:
 class History:
     """The growing counts of some SLOs in one phase, and what they say so far."""
 
-    def __init__(self, slos: Sequence[SLO], confidence: float) -> None:
-        self._objectives = {slo: objective(slo, confidence) for slo in slos}
+    def __init__(self, slos: Sequence[SLO], experiment: Experiment) -> None:
+        self._objectives = {slo: objective(slo, experiment.confidence) for slo in slos}
         self._counts: dict[SLO, list[Counts]] = {slo: [] for slo in slos}
-        self._confidence = confidence
+        promised, guarded = (
+            [objective(slo, experiment.confidence) for slo in every]
+            for every in (experiment.hypothesis, experiment.guardrails)
+        )
+        self.errors = Errors.of(experiment.confidence, promised, guarded)
+        """Which errors the verdicts may have."""
 
     def add(self, taken: Taken) -> None:
         """One more look; what could not be counted adds nothing."""
@@ -116,10 +125,9 @@ class History:
                 counts.append(found)
 
     def verdicts(self) -> dict[SLO, Verdict]:
-        """What the counts say, while there is still time."""
+        """What the counts say by now, as the judge will see it."""
         return {
-            slo: assess(self._objectives[slo], counts, confidence=self._confidence, ended=False)
-            for slo, counts in self._counts.items()
+            slo: assess(self._objectives[slo], counts, self.errors) for slo, counts in self._counts.items()
         }
 
     def done(self) -> float:
@@ -133,8 +141,7 @@ class History:
 
 def objective(slo: SLO, confidence: float) -> Objective:
     """An SLO as the journal keeps it."""
-    answers = isinstance(slo.sli, Ratio) and slo.sli.answers
-    return Objective(slo.name, slo.at_least, slo.planned(confidence), answers)
+    return Objective(slo.name, slo.at_least, slo.planned(confidence), slo.answers, slo.paced)
 
 
 def live(slos: Sequence[SLO], taken: Taken) -> str:
@@ -169,4 +176,6 @@ def _ready(pods: Sequence[Pod]) -> int:
 def _counted(at: float, slo: SLO, name: str, window: Window, found: Counts | Missing) -> log.Counted:
     if isinstance(found, Missing):
         return log.Counted(at, slo.name, name, None, None, window.start, window.end, found.value)
-    return log.Counted(at, slo.name, name, found.good, found.total, window.start, window.end)
+    return log.Counted(
+        at, slo.name, name, found.good, found.total, window.start, window.end, unsure=found.unsure
+    )

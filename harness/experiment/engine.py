@@ -20,7 +20,9 @@ from harness.experiment.context import Context, objective, phase
 from harness.experiment.interrupts import Interrupts, interruptible
 from harness.experiment.meter import Meter
 from harness.experiment.model import Experiment, Mesh, Quiet, Watch
+from harness.experiment.necessary import necessary
 from harness.experiment.observation import await_evidence, await_gate, observe
+from harness.experiment.reconciliation import reconcile, watched
 from harness.experiment.recovery import recover
 from harness.experiment.tenure import Tenure
 from harness.faults import Evidence, NoEvidence, Recurring, Replaced, Scene, Share, foreseen
@@ -117,6 +119,7 @@ class _Course:
         with interrupts.held(), Tenure(self.mesh.cluster, self.ledger, self.run_id, namespace) as tenure:
             meter, scene, evidence = self._resolve(tenure, interrupts)
             tenure.await_watchdog()  # it is not to compete with the beginning of the traffic
+            since = meter.now()
             with interrupts.released(), self._traffic() as traffic:
                 context = Context(
                     self.experiment,
@@ -130,6 +133,8 @@ class _Course:
                     tenure,
                 )
                 self._act(context, interrupts)
+            with interrupts.released():
+                reconcile(context, since=since)
 
     def _act(self, context: Context, interrupts: Interrupts) -> None:
         """The phases from gate to recover."""
@@ -144,6 +149,7 @@ class _Course:
     def _resolve(self, tenure: Tenure, interrupts: Interrupts) -> tuple[Meter, Scene, Evidence]:
         """Heals, takes the mesh, finds the pods and refuses what reaches too far, before anything is changed."""
         self.watch.phase("resolve")
+        self.watch.progress(0.0, "; ".join(map(str, necessary(self.experiment))))
         self.journal.write(log.PhaseStarted(time.time(), "resolve"))
         with interrupts.released():
             healing = self._heal()
@@ -172,7 +178,7 @@ class _Course:
 
     def _resolved(self, scene: Scene, evidence: Evidence) -> Meter:
         """Writes down what was found; gives what counts from now on."""
-        meter = Meter(self.mesh)
+        meter = Meter(self.mesh, self.experiment.target.namespace)
         kind = type(evidence).__name__.lower() if not isinstance(evidence, NoEvidence) else "none"
         percent, partial = (
             (evidence.percent, evidence.partial) if isinstance(evidence, Share) else (0.0, False)
@@ -217,6 +223,9 @@ class _Course:
                         sent.p99,
                         load.population,
                         sent.rate,
+                        load.rate,
+                        load.alone,
+                        sent.mean,
                     )
                 )
 
@@ -261,7 +270,7 @@ class _Course:
                         context = self._going_on(_as_allowed(context, injection), injection, interrupts)
                         shown = await_evidence(context, injected)
                 if shown:
-                    with interrupts.released(), phase("observe", context):
+                    with interrupts.released(), phase("observe", context), watched(context, "observe"):
                         replaced = observe(context, injected)
             finally:
                 if injection is not None:

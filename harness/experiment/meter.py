@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness import clock
 from harness.cluster import Plaintext
 from harness.counts import Counts
 from harness.experiment.model import Mesh
-from harness.faults import OnEach, Recurring, Replaced, Restarted, Scaled, Share
+from harness.faults import OnEach, Pod, Recurring, Replaced, Restarted, Scaled, Share
+from harness.histogram import Histogram
 from harness.prometheus import offset, scrape_interval
-from harness.series import Missing, Series, Window, count, risen
-from harness.slo import SLI, SLO, Matcher, Probe, Ratio, Selector
+from harness.series import Missing, Series, Window, count, risen, silent
+from harness.slo import SLI, SLO, Latency, Matcher, Probe, Ratio, Selector
+from harness.tally import histogram, tally
 
+_SILENT = 3.5  # intervals without a sample after which a target counts as not scraped any more
 _LEAD = 300.0  # longer than the gaps that a restart of Prometheus or a failing scrape leaves
 _ISTIO_REQUESTS = "istio_requests_total"
 
@@ -38,11 +43,15 @@ class Probes:
 class Meter:
     """Counts events of SLIs, by the clock of Prometheus. Every method may raise PrometheusUnavailable."""
 
-    def __init__(self, mesh: Mesh) -> None:
+    def __init__(self, mesh: Mesh, namespace: str) -> None:
+        """`namespace` is the one of the target: the pods that count there are looked for when they fall silent."""
         self._mesh = mesh
+        self._namespace = namespace
         self._offset = offset(mesh.prometheus)
         self._probes: dict[SLI, Probes] = {}
         self.interval: float | None = None
+        self.times: dict[SLI, Histogram | Missing] = {}
+        """How long the events of each latency took in the window that was taken last, in seconds."""
 
     def now(self) -> float:
         """The time by the clock of Prometheus (Unix seconds)."""
@@ -54,16 +63,39 @@ class Meter:
 
     def take(self, slos: Iterable[SLO], window: Window) -> dict[SLI, Counts | Missing]:
         """The events of each SLI in the window; probes are made now and add up since `begin`."""
-        series: dict[Selector, tuple[Series, ...]] = {}
+        read: dict[Selector, tuple[Series, ...]] = {}
         counted: dict[SLI, Counts | Missing] = {}
         for sli in dict.fromkeys(slo.sli for slo in slos):
             if isinstance(sli, Probe):
                 counted[sli] = self._probe(sli)
                 continue
-            if sli.total not in series:
-                series[sli.total] = self._series(sli.total, window)
-            counted[sli] = count(series[sli.total], window, sli.is_good)
+            for selector in sli.selectors:
+                if selector not in read:
+                    read[selector] = self.series(selector, window)
+            found = (one for selector in sli.selectors for one in read[selector])
+            series = tuple(
+                {frozenset(one.labels.items()): one for one in found}.values()
+            )  # none of them twice
+            counted[sli] = self._incomplete(series, window) or tally(sli, series, window)
+            if isinstance(sli, Latency):
+                self.times[sli] = histogram(series, window, unit=sli.unit)
         return counted
+
+    def _incomplete(self, series: Sequence[Series], window: Window) -> Missing | None:
+        """Why samples are missing at the end of the window: nothing is scraped, or not every pod that is there.
+
+        Targets that went silent in the window are harmless when their pods went, too.
+        """
+        patience = 1.0 + _SILENT * (self.interval or math.inf)
+        lately = [one for one in series if one.samples and one.samples[-1].at >= window.start]
+        quiet = silent(lately, window.end - patience)
+        if not quiet:
+            return None
+        if len(quiet) == len(silent(lately, math.inf)):
+            return Missing.STALE
+        pods = self._mesh.cluster.pods(self._namespace, {})
+        there = [pod for pod in pods if pod.ready and not pod.terminating]
+        return Missing.PARTIAL if any(is_pod(labels, pod) for labels in quiet for pod in there) else None
 
     def probes(self, sli: Probe) -> Probes:
         """The plaintext connections since `begin`."""
@@ -79,7 +111,7 @@ class Meter:
             Selector.equal(_ISTIO_REQUESTS, evidence.selector_all),
             (*hit.matchers, *_flagged(evidence)),
         )
-        series = self._series(sli.total, span)
+        series = self.series(sli.total, span)
         return tuple(count(series, window, sli.is_good) for window in every)
 
     def elsewhere(self, evidence: Share, window: Window) -> frozenset[str]:
@@ -88,28 +120,41 @@ class Meter:
         Where the target is known by the caller's count, they are the Services called.
         """
         selector = marked(evidence)
-        return outside(evidence, self._series(selector, window), window) if selector else frozenset()
+        return outside(evidence, self.series(selector, window), window) if selector else frozenset()
 
     def requests(
         self, evidence: Replaced | Recurring | Restarted | Scaled | OnEach, window: Window
     ) -> Counts | Missing:
         """The requests of the target in the window."""
         selector = Selector.equal(_ISTIO_REQUESTS, evidence.selector_all)
-        return count(self._series(selector, window), window, lambda _: True)
+        return count(self.series(selector, window), window, lambda _: True)
+
+    def unscraped(self, pods: Iterable[Pod], window: Window) -> tuple[str, ...]:
+        """The names of the pods with a sidecar that Prometheus does not scrape, though it scrapes others of them.
+
+        Empty when its targets carry other addresses than the pods', for then nobody can tell.
+        """
+        sidecars = [pod for pod in pods if pod.sidecar and pod.ip]
+        addresses = "|".join(re.escape(pod.ip) for pod in sidecars)
+        ups = Selector("up", (Matcher("instance", "=~", f"({addresses})(:.+)?"),))
+        found = self.series(ups, window) if sidecars else ()
+        scraped = [one.labels for one in found if one.samples[-1].value == 1.0]
+        missing = tuple(pod.name for pod in sidecars if not any(is_pod(labels, pod) for labels in scraped))
+        return missing if len(missing) < len(sidecars) else ()
 
     def learn_interval(self, slos: Iterable[SLO], window: Window) -> float | None:
         """Finds out how often Prometheus scrapes, in seconds; None while too few scrapes were seen.
 
         Without an SLI that is counted from Prometheus there is nothing to wait for: 1 s.
         """
-        selectors = [slo.sli.total for slo in slos if isinstance(slo.sli, Ratio)]
+        selectors = [slo.sli.selectors[0] for slo in slos if not isinstance(slo.sli, Probe)]
         if selectors:
-            self.interval = scrape_interval(self._series(selectors[0], window), window)
+            self.interval = scrape_interval(self.series(selectors[0], window), window)
         else:
             self.interval = 1.0
         return self.interval
 
-    def _series(self, selector: Selector, window: Window) -> tuple[Series, ...]:
+    def series(self, selector: Selector, window: Window) -> tuple[Series, ...]:
         """The samples of the window and enough before it to tell a new target from a gap in the scrapes."""
         lead = max(_LEAD, 4 * (self.interval or 0.0))
         return self._mesh.prometheus.series(selector, seconds=window.end - window.start + lead, at=window.end)
@@ -147,6 +192,13 @@ def outside(evidence: Share, series: Iterable[Series], window: Window) -> frozen
 def _places(evidence: Share) -> dict[str, str]:
     """The labels by which the target is known."""
     return {name: value for name, value in evidence.selector_all.items() if name.startswith("destination_")}
+
+
+def is_pod(labels: Mapping[str, str], pod: Pod) -> bool:
+    """Whether a scrape target with these labels is a pod: by its address, or by its name (label pod)."""
+    if labels.get("namespace", pod.namespace) != pod.namespace:
+        return False
+    return labels.get("pod") == pod.name or labels.get("instance", "").rpartition(":")[0] == pod.ip
 
 
 def _flagged(evidence: Share) -> tuple[Matcher, ...]:

@@ -12,7 +12,7 @@ from harness.experiment.sighting import Proof, at_full, see_share
 from harness.faults import OnEach, Recurring, Replaced, Restarted, Scaled, Share
 from harness.proof import ENOUGH_REQUESTS
 from harness.series import Missing, Window
-from harness.slo import SLO, Ratio
+from harness.slo import SLO, Probe
 from harness.verdict import Verdict
 
 _GATE_EVENTS = 50
@@ -32,6 +32,7 @@ def await_gate(context: Context, *, steady: bool) -> None:
         taken = context.count("gate", window)
         scraped = meter.learn_interval(experiment.hypothesis, window) is not None
         lacking = _lacking(experiment.hypothesis, taken) or _untouched(context, window)
+        lacking = lacking or _unscraped(context, window)
         context.watch.progress(_elapsed(context, start), live(experiment.hypothesis, taken))
         if scraped and not lacking:
             break
@@ -87,7 +88,7 @@ def observe(context: Context, injected: float) -> float | None:
     start = injected if momentary else context.now()
     reach = _REACH * (context.meter.interval or 0.0) if momentary else 0.0
     deadline = min(context.now() + experiment.observe, injected + experiment.blast_radius.seconds)
-    history, guard = History(experiment.hypothesis, experiment.confidence), Guard(context, start)
+    history, guard = History(experiment.hypothesis, experiment), Guard(context, start)
     proof = Proof(context, injected)
     while True:
         window = Window(start, context.now(), reach)
@@ -99,7 +100,8 @@ def observe(context: Context, injected: float) -> float | None:
         if guard.breached(taken) or (window.end >= deadline and not proof.settling):
             break
         verdicts = history.verdicts().values()
-        held = proof.settled and Verdict.INCONCLUSIVE not in verdicts
+        known = not any(isinstance(taken[slo.sli], Missing) for slo in experiment.hypothesis)
+        held = proof.settled and known and Verdict.INCONCLUSIVE not in verdicts
         if proof.given and (Verdict.VIOLATED in verdicts or held):
             break
         context.wait()
@@ -110,14 +112,14 @@ class Guard:
     """The guardrails of a run over the counts of one phase: over all of it, and over its last scrapes.
 
     All of it tells what breaks a promise by little; of what begins late it would tell late. Both keep the stated
-    error whatever the number of looks: the k-th look at the last scrapes has its share alpha / (k (k + 1)).
+    error whatever the number of looks: the k-th look at the last scrapes has 1 / (k (k + 1)) of a part of it.
     """
 
     def __init__(self, context: Context, since: float) -> None:
         self._context = context
         self._since = since
         self._looks = 0
-        self._history = History(context.experiment.guardrails, context.experiment.confidence)
+        self._history = History(context.experiment.guardrails, context.experiment)
 
     def breached(self, taken: Taken) -> bool:
         """Whether a guardrail is violated by now; the journal says which one."""
@@ -130,14 +132,14 @@ class Guard:
 
     def _breached_lately(self) -> bool:
         context, self._looks = self._context, self._looks + 1
-        rails = [slo for slo in context.experiment.guardrails if isinstance(slo.sli, Ratio)]
+        rails = [slo for slo in context.experiment.guardrails if not isinstance(slo.sli, Probe)]
         if not rails:
             return False
         now = context.now()
         lately = context.meter.take(
             rails, Window(max(self._since, now - _REACH * (context.meter.interval or 1.0)), now)
         )
-        level = spend(1.0 - context.experiment.confidence, self._looks)
+        level = spend(self._history.errors.violated, self._looks)
         for slo in rails:
             counts = lately[slo.sli]
             if isinstance(counts, Counts) and counts.bad and upper(counts, level) < slo.at_least:
@@ -164,7 +166,7 @@ def _lacking(slos: Sequence[SLO], taken: Taken) -> str:
     """Which traffic has not been seen yet, as a phrase; empty when there is enough of all."""
     for slo in slos:
         found = taken[slo.sli]
-        wanted = _GATE_EVENTS if isinstance(slo.sli, Ratio) else 1
+        wanted = 1 if isinstance(slo.sli, Probe) else _GATE_EVENTS
         if isinstance(found, Missing):
             return f"no traffic for {slo.name}: {found.value}"
         if found.total < wanted:
@@ -188,6 +190,12 @@ def _untouched(context: Context, window: Window) -> str:
     if seen.total < ENOUGH_REQUESTS:
         return f"the load did not reach the target {target}: {seen.total} of the {ENOUGH_REQUESTS} requests needed"
     return ""
+
+
+def _unscraped(context: Context, window: Window) -> str:
+    """Which pods of the target nobody counts at, as a phrase; empty when all are scraped, or nobody can tell."""
+    pods = context.meter.unscraped(context.scene.pods, window)
+    return f"Prometheus does not scrape {', '.join(pods)} of {context.scene.target}" if pods else ""
 
 
 def _violated(slos: Sequence[SLO], taken: Taken, confidence: float) -> str:

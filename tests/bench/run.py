@@ -2,7 +2,7 @@
 
 Each figure stands beside the one it has to reach and the load of the machine. `--quick` is done within two minutes,
 with fewer repetitions and without `make run` and `make test`; names of parts (bookinfo, faults, forty, path,
-translation) choose.
+statistics, translation) choose.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import bookinfo, faults, forty, path, translation
+from tests.bench import bookinfo, faults, forty, path, statistics, translation
 from tests.bench.figures import Figures
 
 ROOT = Path(__file__).parents[2]
 PARTS = {
+    "statistics": statistics.measure,
     "translation": translation.measure,
     "forty": forty.measure,
     "path": path.measure,

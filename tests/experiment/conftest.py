@@ -33,7 +33,8 @@ class World:
         self.api = api
         self.entry_url = ""
         self.prometheus_url = ""
-        self.prometheus = "ok"
+        self.prometheus = "ok"  # or what it does instead; "deaf" answers, and scrapes no more
+        self.forgets = 0.0  # share of calls that the gateway does not count
         self.silent = False  # the entry answers, but nothing is counted
         self.deaf = False  # faults are accepted and do not bite
         self.broken = 0.0  # share of answers that are 500 without any fault
@@ -123,13 +124,23 @@ class World:
                 code = 500
             if self.killed is not None and time.monotonic() - self.killed < self.outage:
                 code = 503
-            self._count(reporter="source", response_code=str(code), response_flags="-")
+            if self._chance.random() >= self.forgets:
+                self._count(reporter="source", response_code=str(code), response_flags="-")
             return 502 if self._chance.random() < self.lies else code
+
+    def restart(self) -> None:
+        """The sidecar starts again: its counters, all of them, from 0."""
+        with self._lock:
+            self._counters.update({labels: -value for labels, value in self._counters.items()})
 
     def scrape(self) -> None:
         """Keeps what every counter shows now."""
         at = time.time()
+        if self.prometheus == "deaf":
+            return
         with self._lock:
+            up = tuple(sorted({"__name__": "up", "job": "pods", "instance": "sidecar-1"}.items()))
+            self._samples.setdefault(up, []).append((at, 1.0))
             for labels, value in self._counters.items():
                 self._samples.setdefault(labels, []).append((at, float(value)))
 
@@ -139,9 +150,11 @@ class World:
         found = re.fullmatch(r"(\w+)\{(.*)\}\[(\d+)ms\]", query)
         assert found, query
         matchers = re.findall(r'(\w+)(=~|!~|!=|=)"((?:[^"\\]|\\.)*)"', found[2])
+        matchers = [(name, operator, value.replace("\\\\", "\\")) for name, operator, value in matchers]
         since = at - int(found[3]) / 1000
         with self._lock:
-            chosen = {k: list(v) for k, v in self._samples.items() if _matches(dict(k), matchers)}
+            named = [("__name__", "=", found[1]), *matchers]
+            chosen = {k: list(v) for k, v in self._samples.items() if _matches(dict(k), named)}
         result = []
         for labels, samples in chosen.items():
             shown = "NaN" if self.prometheus == "nan" else None
@@ -153,7 +166,10 @@ class World:
     def _count(self, **labels: str) -> None:
         if self.silent:
             return
+        if labels["reporter"] == "source":
+            labels = {**labels, "source_workload": "istio-ingressgateway"}
         full = {
+            "__name__": "istio_requests_total",
             "job": "pods",
             "instance": "sidecar-1",
             "destination_service_name": "payments",
@@ -165,6 +181,11 @@ class World:
             **labels,
         }
         self._counters[tuple(sorted(full.items()))] += 1
+        if labels["reporter"] == "source":  # every answer takes between 25 and 50 ms
+            name = "istio_request_duration_milliseconds_bucket"
+            for bound in ("25", "50", "250", "+Inf"):
+                bucket = {**full, "__name__": name, "le": bound}
+                self._counters[tuple(sorted(bucket.items()))] += bound != "25"
 
     def _spec(self, kind: str) -> Any:
         (spec,) = (thing["spec"] for thing in self.api.objects.values() if thing["kind"] == kind)

@@ -20,12 +20,13 @@ from harness.changes import ABSENT, Create, Edit, Patch, Ref
 from harness.cluster import Cluster
 from harness.experiment import Experiment, Mesh, run
 from harness.faults import Abort, BlastRadius, Nothing, PodKill, Target
+from harness.indicators import availability, mtls_share, plaintext_refused
 from harness.injection import heal
 from harness.journal import Journal, select
 from harness.ledger import Ledger
 from harness.load import Load
 from harness.prometheus import Prometheus
-from harness.slo import SLO, availability, mtls_share, plaintext_refused
+from harness.slo import SLO
 from harness.verdict import Verdict
 
 SCRAPE = 0.1  # of the world
@@ -39,7 +40,8 @@ from harness.journal import Journal
 from harness.ledger import Ledger
 from harness.load import Load
 from harness.prometheus import Prometheus
-from harness.slo import SLO, availability
+from harness.indicators import availability
+from harness.slo import SLO
 kubeconfig, entry, prometheus, folder = sys.argv[1:]
 with Cluster.connect(Path(kubeconfig)) as cluster, Journal(Path(folder) / "run.jsonl") as journal:
     run(

@@ -21,7 +21,8 @@ from harness.changes import ABSENT, Edit, Patch, Ref
 from harness.experiment import Experiment
 from harness.faults import Abort, BlastRadius, Nothing, Target
 from harness.load import Load
-from harness.slo import SLO, availability
+from harness.indicators import availability
+from harness.slo import SLO
 from harness.verdict import Verdict
 
 UP = SLO("availability", availability("payments", "shop"), at_least=0.95)

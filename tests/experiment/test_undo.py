@@ -11,11 +11,12 @@ from harness.changes import ABSENT, Edit, Patch, Ref
 from harness.cluster import Cluster
 from harness.experiment import Experiment, Mesh, run
 from harness.faults import Abort, BlastRadius, Target
+from harness.indicators import availability
 from harness.journal import Journal, select
 from harness.ledger import Ledger
 from harness.load import Load
 from harness.prometheus import Prometheus
-from harness.slo import SLO, availability
+from harness.slo import SLO
 from harness.verdict import Verdict
 from harness.watchdog import LOG
 
