@@ -7,9 +7,10 @@ from harness.dryrun import plan
 from harness.errors import HarnessError
 from harness.experiment import Experiment
 from harness.faults import Abort, BadConfig, BlastRadius, PodKill, ProxyKill, Stress, Target
+from harness.indicators import availability
 from harness.load import Load
 from harness.rbac import Need
-from harness.slo import SLO, availability
+from harness.slo import SLO
 
 UP = SLO("up", availability("payments", "shop"), at_least=0.9)
 ATTACH = Need("shop", "", "pods/ephemeralcontainers", "update")

@@ -12,11 +12,12 @@ from harness.cluster import Cluster
 from harness.dryrun import plan
 from harness.experiment import Experiment, Mesh, run
 from harness.faults import BlastRadius, PacketLoss, Target
+from harness.indicators import availability
 from harness.journal import Journal
 from harness.ledger import Ledger
 from harness.load import Load
 from harness.prometheus import Prometheus
-from harness.slo import SLO, availability
+from harness.slo import SLO
 from harness.verdict import Verdict
 
 LOSSY = Experiment(
