@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import yaml
 
-from harness.localmesh.api.resources import RESOURCES, Resource
+from harness.localmesh.api.resources import RESOURCES
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.admission import admit
 from harness.localmesh.store import Admitted, Store
@@ -18,6 +18,7 @@ from harness.localmesh.xds.snapshot import translated
 from harness.localmesh.xds.view import View, Views
 from harness.localmesh.xds.virtualhosts import port_routes
 from tests.conformance.case import Asked, Case, Manifest
+from tests.support.papermesh import Objects
 
 Resources = Mapping[str, Mapping[str, Any]]
 """Resources of one proxy by kind ("clusters", "endpoints", "listeners", "routes") and name, with their `@type`."""
@@ -45,7 +46,7 @@ class Answer:
 def translate(case: Case) -> Answer:
     """Our answer to `case`; what admission refuses is not part of the translation."""
     taken, refused = admitted([*case.manifests, *_settings(case.mesh)])
-    mesh = World(cast(Store, _Objects(taken))).mesh()
+    mesh = World(cast(Store, Objects(taken))).mesh()
     views = {asked.key: _view(mesh, case, asked) for asked in case.proxies}
     return Answer(
         {key: _snapshot(view) for key, view in views.items()},
@@ -82,31 +83,6 @@ _DEFAULT_PORT = 80
 
 _UNREAD = frozenset({"EndpointSlice"})
 """What the controllers make, and the translation works out for itself."""
-
-
-class _Objects:
-    """The objects of a case where the translation looks for them: as much of a store as it reads."""
-
-    def __init__(self, manifests: Iterable[Manifest]) -> None:
-        self._manifests = list(manifests)
-
-    revision = 1
-
-    def changed(self, _: Resource) -> int:
-        """As `Store.changed`."""
-        return 1
-
-    def list(
-        self, resource: Resource, namespace: str = "", where: Callable[[Manifest], bool] | None = None
-    ) -> tuple[Manifest, ...]:
-        """As `Store.list`."""
-        return tuple(
-            item
-            for item in self._manifests
-            if item["kind"] == resource.kind
-            and namespace in ("", item["metadata"].get("namespace"))
-            and (where is None or where(item))
-        )
 
 
 def _settings(mesh: Mapping[str, Any]) -> list[Manifest]:

@@ -8,69 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from pathlib import Path
-from typing import Any
 
-import yaml
+from everything import OBJECTS, VILLAGERS, choosy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from papermesh import VILLAGE, PaperMesh, manifests
+from papermesh import VILLAGE, PaperMesh
 
-from harness.localmesh.api.resources import PODS, RESOURCES, SERVICES, by_kind
+from harness.localmesh.api.resources import PODS, SERVICES, by_kind
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.parse import Manifest
-
-GIVEN: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "every_field.yaml").read_text())
-HEADS = {item.kind: item.api_version for item in RESOURCES}
-VILLAGERS = [item for item in manifests(VILLAGE) if item["kind"] in ("Service", "Pod", "Node")]
-
-
-CHOOSY = (
-    (
-        "VirtualService",
-        "{hosts: [a], http: [{match: [{sourceLabels: {app: a}}], route: [{destination: {host: b}}]}]}",
-    ),
-    (
-        "VirtualService",
-        "{hosts: [c.other], http: [{match: [{sourceNamespace: other}], redirect: {uri: /x}}]}",
-    ),
-    (
-        "DestinationRule",
-        "{host: b, workloadSelector: {matchLabels: {app: a}}, trafficPolicy: {tls: {mode: DISABLE}}}",
-    ),
-    (
-        "DestinationRule",
-        "{host: a, trafficPolicy: {outlierDetection: {consecutive5xxErrors: 5}, loadBalancer: {simple: ROUND_ROBIN}}}",
-    ),
-)
-"""Objects that are not the same to all proxies, by kind and spec."""
-
-
-def _objects() -> list[Manifest]:
-    """Valid objects of all kinds."""
-    found = VILLAGERS + manifests(GIVEN["ROUND"])
-    for kind, specs in GIVEN.items():
-        if kind in HEADS:
-            found += [_object(kind, spec) for spec in specs]
-    for policy in GIVEN["POLICIES"]:
-        subsets = [{"name": "v1", "labels": {"version": "v1"}}]
-        found.append(_object("DestinationRule", {"host": "a", "trafficPolicy": policy, "subsets": subsets}))
-    return found + _choosy()
-
-
-def _choosy() -> list[Manifest]:
-    made = [_object(kind, yaml.safe_load(spec)) for kind, spec in CHOOSY]
-    for number, item in enumerate(made):
-        item["metadata"]["name"] = f"choosy-{number}"
-    return made
-
-
-def _object(kind: str, spec: Any) -> Manifest:
-    metadata = {"name": "it", "namespace": "default"}
-    return {"apiVersion": HEADS[kind], "kind": kind, "metadata": metadata, "spec": spec}
-
-
-OBJECTS = _objects()
 
 
 @st.composite
@@ -113,7 +59,7 @@ def _change(mesh: PaperMesh, how: str, manifest: Manifest) -> None:
 def test_changes_lead_where_a_fresh_start_leads(steps: list[tuple[str, Manifest]]) -> None:
     """Every proxy is told the same, resource by resource and in the same order, after any sequence of changes."""
     mesh = PaperMesh(VILLAGE)
-    for manifest in _choosy():
+    for manifest in choosy():
         mesh.write(manifest)
     made = mesh.snapshots()
     for how, manifest in steps:

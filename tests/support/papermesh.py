@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import yaml
 
 from harness.localmesh.admission import PROXY
-from harness.localmesh.api.resources import NODES, PODS, SERVICES, by_kind
+from harness.localmesh.api.resources import NODES, PODS, SERVICES, Resource, by_kind
 from harness.localmesh.errors import Refused
 from harness.localmesh.kinds.admission import admit
 from harness.localmesh.kinds.parse import Manifest
@@ -26,6 +27,31 @@ VILLAGE = Path(__file__).with_name("village.yaml").read_text()
 def manifests(text: str) -> list[Manifest]:
     """The objects of a YAML text."""
     return [item for item in yaml.safe_load_all(text) if item]
+
+
+class Objects:
+    """Objects where the translation looks for them: as much of a store as it reads."""
+
+    def __init__(self, manifests: Iterable[Manifest]) -> None:
+        self._manifests = list(manifests)
+
+    revision = 1
+
+    def changed(self, _: Resource) -> int:
+        """As `Store.changed`."""
+        return 1
+
+    def list(
+        self, resource: Resource, namespace: str = "", where: Callable[[Manifest], bool] | None = None
+    ) -> tuple[Manifest, ...]:
+        """As `Store.list`."""
+        return tuple(
+            item
+            for item in self._manifests
+            if item["kind"] == resource.kind
+            and namespace in ("", item["metadata"].get("namespace"))
+            and (where is None or where(item))
+        )
 
 
 class PaperMesh:

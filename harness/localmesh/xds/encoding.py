@@ -91,10 +91,11 @@ class Encoder:
 def _bytes(kind: str, value: Resource) -> bytes:
     _know(_kinds(value))
     try:
-        made: bytes = json_format.ParseDict(value, message(kind)(), descriptor_pool=_POOL).SerializeToString()
+        made = json_format.ParseDict(value, message(kind)(), descriptor_pool=_POOL)
     except json_format.ParseError as error:
         raise ValueError(f"{kind}: {error}") from None
-    return made
+    encoded: bytes = made.SerializeToString(deterministic=True)
+    return encoded
 
 
 @cache
