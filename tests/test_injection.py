@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from copy import deepcopy
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -519,7 +520,7 @@ def test_a_pod_that_is_still_ending_is_created_again_when_it_is_gone(cluster, sh
 
 def test_a_pod_that_does_not_end_stays_in_the_ledger(cluster, shop, ledger, monkeypatch):
     """The next heal brings it back."""
-    monkeypatch.setattr("harness.healing._MARGIN", 0.2)
+    monkeypatch.setattr("harness.ephemeral._MARGIN", 0.2)
     ref, path = _lone_pod(shop)
     [failed] = _apply(cluster, ledger, Delete(ref)).end().failed
     assert "still being deleted" in failed
@@ -1155,8 +1156,11 @@ def test_a_crash_before_a_container_was_put_leaves_nothing_to_wait_for(cluster, 
 @pytest.mark.parametrize("fault", [ProxyKill(), Stress(seconds=1)], ids=str)
 def test_a_cluster_without_ephemeral_containers_is_refused_before_anything(cluster, shop, fault):
     """In the resolve phase, with the reason."""
-    with pytest.raises(HarnessError, match=r"cannot be had: .* has no ephemeral containers"):
-        resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=fault)
+    scene = resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=fault)
+    with pytest.raises(HarnessError, match=r"cannot be had .* the cluster has no ephemeral containers"):
+        BlastRadius().check(
+            fault, replace(scene, pods=tuple(replace(pod, sidecar=True) for pod in scene.pods))
+        )
     assert shop.writes() == []
 
 
