@@ -27,7 +27,7 @@ KINDS: Final = (
     ),
     ("telemetry.istio.io/v1", "Telemetry"),
     ("gateway.networking.k8s.io/v1", "HTTPRoute"),
-    *(("chaos-mesh.org/v1alpha1", kind) for kind in ("NetworkChaos", "DNSChaos")),
+    *(("chaos-mesh.org/v1alpha1", kind) for kind in ("NetworkChaos", "StressChaos", "DNSChaos")),
 )
 """The kinds among which leftovers are looked for. Changes to other kinds are undone from the ledger only."""
 

@@ -23,14 +23,11 @@ def resolve(cluster: Cluster, target: Target, *, run: str, seed: int, fault: Fau
         _scene(cluster, other, run=run, seed=seed, deployments=needs.deployments, others=())
         for other in needs.others
     )
-    if needs.attaching and not cluster.serves("v1", "pods/ephemeralcontainers"):
-        raise HarnessError(
-            f"{fault} cannot be had: the cluster at {cluster.host} has no ephemeral containers "
-            "(pods/ephemeralcontainers is not in its API); it takes Kubernetes 1.25."
-        )
     scene = _scene(cluster, target, run=run, seed=seed, deployments=needs.deployments, others=others)
     if needs.kinds:
         scene = replace(scene, kinds=tuple(kind for kind in needs.kinds if cluster.knows(*kind)))
+    if needs.attaching:
+        scene = replace(scene, attaching=cluster.serves("v1", "pods/ephemeralcontainers"))
     if needs.certificates:
         scene = _certified(cluster, scene)
     if not needs.routes:

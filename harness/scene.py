@@ -33,6 +33,7 @@ class Pod:
         proxy_image: that of the container istio-proxy, "" without one.
         restarts: how often each of its containers was started again, by name.
         attached: the ephemeral containers that run in it, by name.
+        program: the name of its first container that is not the sidecar's, "" without one.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Pod:
     proxy_image: str = ""
     restarts: Mapping[str, int] = field(default_factory=dict, hash=False)
     attached: frozenset[str] = frozenset()
+    program: str = ""
 
     @property
     def ref(self) -> Ref:
@@ -92,6 +94,7 @@ class Pod:
                 for one in status.get("ephemeralContainerStatuses") or ()
                 if "running" in (one.get("state") or {})
             ),
+            program=next((one["name"] for one in spec["containers"] if one["name"] != PROXY), ""),
         )
 
 
@@ -175,7 +178,7 @@ class Needs:
         others: other workloads.
         deployments: the Deployments behind all of these pods.
         routes: the Services that select the pods of the target, and the VirtualServices of the whole mesh.
-        attaching: that the cluster lets ephemeral containers be put into pods.
+        attaching: whether the cluster lets ephemeral containers be put into pods.
         certificates: for how long the certificates of these pods are good, and the root of the mesh.
         kinds: which of these kinds (API version and kind) the cluster has.
     """
@@ -205,6 +208,7 @@ class Scene:
             `root`, the fingerprint of the root that istiod signed with, if the fault needs to know them.
         root: see there.
         kinds: those among the kinds that the fault needs which the cluster has.
+        attaching: whether the cluster lets ephemeral containers be put into pods, if the fault needs to know.
 
     Raises:
         HarnessError: there is no pod, or one that is not ready or is terminating.
@@ -221,6 +225,7 @@ class Scene:
     certificates: Mapping[str, float] = field(default_factory=dict, hash=False)
     root: str = ""
     kinds: tuple[tuple[str, str], ...] = ()
+    attaching: bool = False
 
     def __post_init__(self) -> None:
         if not self.pods:

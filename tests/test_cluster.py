@@ -429,7 +429,16 @@ def test_pods_are_listed_by_label_and_sorted_by_name(cluster, kube_api):
     pods = cluster.pods("shop", {"app": "payments"})
     assert [pod.name for pod in pods] == ["payments-1", "payments-2"]
     assert pods[0] == Pod(
-        "payments-1", "shop", "u-payments-1", {"app": "payments"}, True, False, "127.1.0.1", (8080,), True
+        name="payments-1",
+        namespace="shop",
+        uid="u-payments-1",
+        labels={"app": "payments"},
+        ready=True,
+        terminating=False,
+        ip="127.1.0.1",
+        ports=(8080,),
+        sidecar=True,
+        program="app",
     )
 
 

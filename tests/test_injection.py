@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from copy import deepcopy
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -28,6 +29,7 @@ from harness.faults import (
     Abort,
     BadConfig,
     BlastRadius,
+    CertificateExpiry,
     Delay,
     Disconnect,
     Evict,
@@ -35,6 +37,7 @@ from harness.faults import (
     PodKill,
     ProxyKill,
     RollingRestart,
+    RootRotation,
     Scale,
     Stress,
     Target,
@@ -53,6 +56,7 @@ ROOT = Ref("v1", "Secret", "istio-system", "istio-ca-secret")
 ROOT_PATH = "/api/v1/namespaces/istio-system/secrets/istio-ca-secret"
 OLD_ROOT = Issuer("cluster.local")
 WIDE = BlastRadius(max_pods=3)
+EVERYWHERE = BlastRadius(max_pods=9, namespaces=("shop", "istio-system"))
 
 
 def _manifest(ref, **spec):
@@ -60,16 +64,16 @@ def _manifest(ref, **spec):
     return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": metadata, "spec": spec}
 
 
-def _pod(number, ready="True"):
-    owner = {"kind": "ReplicaSet", "name": "payments", "controller": True}
+def _pod(number, ready="True", app="payments", namespace="shop"):
+    owner = {"kind": "ReplicaSet", "name": app, "controller": True}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": f"payments-{number}",
-            "namespace": "shop",
-            "uid": f"u{number}",
-            "labels": {"app": "payments"},
+            "name": f"{app}-{number}",
+            "namespace": namespace,
+            "uid": f"u{number}" if app == "payments" else f"u-{app}-{number}",
+            "labels": {"app": app},
             "ownerReferences": [owner],
         },
         "spec": {"containers": [{"name": "app"}, {"name": "istio-proxy"}]},
@@ -130,14 +134,11 @@ def _apply(cluster, ledger, *changes, run="run"):
 # resolve
 
 
-BEHIND = ("payments-abc", "payments")
-
-
-def _deployed(shop, replicas=2):
-    """The ReplicaSet and the Deployment behind the pods of payments."""
-    set_, name = BEHIND
-    meta = {"namespace": "shop", "name": set_}
-    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "controller": True}
+def _deployed(shop, replicas=2, app="payments", namespace="shop"):
+    """The ReplicaSet and the Deployment behind the pods of payments, or of another app."""
+    set_ = f"{app}-abc"
+    meta = {"namespace": namespace, "name": set_}
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": app, "controller": True}
     shop.put(
         {
             "apiVersion": "apps/v1",
@@ -146,11 +147,11 @@ def _deployed(shop, replicas=2):
             "spec": {},
         }
     )
-    spec = {"replicas": replicas, "template": {"metadata": {"labels": {"app": "payments"}}}}
-    meta = {"namespace": "shop", "name": name}
+    spec = {"replicas": replicas, "template": {"metadata": {"labels": {"app": app}}}}
+    meta = {"namespace": namespace, "name": app}
     shop.put({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec})
-    for number in (1, 2):
-        pod = _pod(number)
+    for number in range(1, replicas + 1):
+        pod = _pod(number, app=app, namespace=namespace)
         pod["metadata"]["ownerReferences"][0] |= {"apiVersion": "apps/v1", "name": set_}
         shop.put(pod)
 
@@ -530,7 +531,7 @@ def test_a_pod_that_is_still_ending_is_created_again_when_it_is_gone(cluster, sh
 
 def test_a_pod_that_does_not_end_stays_in_the_ledger(cluster, shop, ledger, monkeypatch):
     """The next heal brings it back."""
-    monkeypatch.setattr("harness.healing._MARGIN", 0.2)
+    monkeypatch.setattr("harness.ephemeral._MARGIN", 0.2)
     ref, path = _lone_pod(shop)
     [failed] = _apply(cluster, ledger, Delete(ref)).end().failed
     assert "still being deleted" in failed
@@ -852,6 +853,27 @@ class _Visitor:
                 self._api.put(edited)
 
 
+def _with_workloads(api):
+    """The state with payments, istiod, and the root that istiod tells."""
+    _deployed(api)
+    _deployed(api, 1, "istiod", "istio-system")
+    metadata = {"name": "istio-ca-root-cert", "namespace": "shop"}
+    api.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"root-cert.pem": "old"}})
+    return _state(api)
+
+
+def _with_agents(api):
+    """Lets sidecars' agents tell that their certificates are good for some seconds."""
+    serve = api.before
+
+    def before(request):
+        if ":15020/proxy/" in request.path:
+            return api.reply(200, 'istio_agent_cert_expiry_seconds{resource_name="default"} 5\n')
+        return serve(request)
+
+    api.before = before
+
+
 _FAULTS = (
     Abort(503, percent=30),
     Abort(500, percent=10, path="/items"),
@@ -861,7 +883,21 @@ _FAULTS = (
     RollingRestart(),
     BadConfig(Patch(CATALOG, (Edit(("spec", "http"), []), Edit(("metadata", "labels"), {"broken": "yes"})))),
     BadConfig(_manifest(Ref(CATALOG.api_version, CATALOG.kind, "shop", "another"), hosts=["x"], http=[])),
+    CertificateExpiry(),
+    RootRotation(),
 )
+
+
+@pytest.mark.parametrize("fault", _FAULTS, ids=str)
+def test_each_of_these_faults_comes_into_force_and_goes_when_nothing_happens(cluster, shop, ledger, fault):
+    """So that what follows is about faults, and not about refusals."""
+    before = _with_workloads(shop)
+    _with_agents(shop)
+    scene = resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=fault)
+    with inject(cluster, fault, scene, ledger=ledger, blast_radius=EVERYWHERE) as injection:
+        assert len(injection.changes) == len(fault.changes(scene)) > 0
+        assert _state(shop) != before
+    assert _state(shop) == before
 
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -872,21 +908,23 @@ _FAULTS = (
     visit=st.integers(0, 30),
     here=st.booleans(),
 )
+@example(faults=[RootRotation()], number=3, effect=True, visit=18, here=False)
+@example(faults=[RootRotation()], number=2, effect=True, visit=99, here=True)
 def test_whatever_the_faults_heal_gives_back_the_state_before_and_what_somebody_edited(
     cluster, shop, tmp_path, *, faults, number, effect, visit, here
 ):
     """Broken off at any write, edited at any request, healed on this machine or on another one."""
     _fill(shop)
-    _deployed(shop)
-    before = _state(shop)
+    before = _with_workloads(shop)
     _Outage(shop, number, effect=effect)
+    _with_agents(shop)
     visitor = _Visitor(shop, visit)
-    ledger, radius = Ledger(tmp_path / uuid4().hex), BlastRadius(max_pods=9)
+    ledger = Ledger(tmp_path / uuid4().hex)
     with suppress(HarnessError), ExitStack() as stack:
         for fault in faults:
             scene = resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=fault)
             stack.enter_context(
-                inject(cluster, fault, scene, ledger=ledger, blast_radius=radius, expires_in=-1)
+                inject(cluster, fault, scene, ledger=ledger, blast_radius=EVERYWHERE, expires_in=-1)
             )
     shop.before = shop.after = lambda request: None
     if visitor._left != -2:
@@ -1166,8 +1204,11 @@ def test_a_crash_before_a_container_was_put_leaves_nothing_to_wait_for(cluster, 
 @pytest.mark.parametrize("fault", [ProxyKill(), Stress(seconds=1)], ids=str)
 def test_a_cluster_without_ephemeral_containers_is_refused_before_anything(cluster, shop, fault):
     """In the resolve phase, with the reason."""
-    with pytest.raises(HarnessError, match=r"cannot be had: .* has no ephemeral containers"):
-        resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=fault)
+    scene = resolve(cluster, Target("payments", "shop"), run="run", seed=1, fault=fault)
+    with pytest.raises(HarnessError, match=r"cannot be had .* the cluster has no ephemeral containers"):
+        BlastRadius().check(
+            fault, replace(scene, pods=tuple(replace(pod, sidecar=True) for pod in scene.pods))
+        )
     assert shop.writes() == []
 
 

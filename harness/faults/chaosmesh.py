@@ -21,9 +21,9 @@ from harness.scene import Needs, Pod, Scene, Target
 
 API: Final = "chaos-mesh.org/v1alpha1"
 _FINALIZER: Final = "chaos-mesh/records"
-_INJECTS_WITHIN: Final = (
-    15.0  # seconds: its controller tells its daemons on the nodes, and writes down what they say
-)
+
+INJECTS_WITHIN: Final = 15.0
+"""Seconds: its controller tells its daemons on the nodes, and writes down what they say."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class _ByChaosMesh(Fault, ABC):
     """What all of them have in common.
 
     Attributes:
-        lasting: seconds after which Chaos Mesh ends the fault by itself; longer than it is to be observed.
+        lasting: seconds after which Chaos Mesh ends the fault by itself; not less than the blast radius allows.
     """
 
     kind: ClassVar[str] = "NetworkChaos"
@@ -43,13 +43,18 @@ class _ByChaosMesh(Fault, ABC):
         """Whether the cluster has Chaos Mesh."""
         return Needs(kinds=((API, self.kind),))
 
+    @property
+    def ends(self) -> float:
+        """When Chaos Mesh ends it."""
+        return self.lasting
+
     def changes(self, scene: Scene) -> tuple[Change, ...]:
         """One object of Chaos Mesh."""
         return (Create(self._manifest(scene)),)
 
     def evidence(self, scene: Scene) -> OnEach:
         """What Chaos Mesh says of each pod in the status of the object."""
-        return OnEach(scene.pods, Recorded(ref_of(self._manifest(scene))), counted(scene), _INJECTS_WITHIN)
+        return OnEach(scene.pods, Recorded(ref_of(self._manifest(scene))), counted(scene), INJECTS_WITHIN)
 
     def pods(self, scene: Scene) -> tuple[Pod, ...]:
         """Those of the target."""
@@ -65,9 +70,8 @@ class _ByChaosMesh(Fault, ABC):
                 f"{self} cannot be had at {scene.target}: the cluster knows no {self.kind} in {API}; "
                 f"install Chaos Mesh, or use {self.instead}."
             )
-        spec = {**_selected(scene.pods), **self._spec(scene), "duration": _span(self.lasting)}
-        manifest = made(scene, API, self.kind, (str(self).split(maxsplit=1)[0],), spec)
-        return {**manifest, "metadata": {**manifest["metadata"], "finalizers": [_FINALIZER]}}
+        word = str(self).split(maxsplit=1)[0]
+        return chaos(scene, self.kind, word, scene.pods, spec=self._spec(scene), seconds=self.lasting)
 
     @abstractmethod
     def _spec(self, scene: Scene) -> Manifest:
@@ -195,6 +199,24 @@ class DnsFailure(_ByChaosMesh):
 
     def _spec(self, scene: Scene) -> Manifest:
         return {"action": "error", **({"patterns": list(self.names)} if self.names else {})}
+
+
+def chaos(
+    scene: Scene, kind: str, word: str, pods: tuple[Pod, ...], *, spec: Manifest, seconds: float
+) -> Manifest:
+    """An object of Chaos Mesh.
+
+    Args:
+        scene: for which.
+        kind: its kind.
+        word: what it does; a part of its name.
+        pods: exactly at these.
+        spec: what is asked of Chaos Mesh, besides at which pods and for how long.
+        seconds: after which Chaos Mesh ends it by itself.
+    """
+    whole = {**_selected(pods), **spec, "duration": _span(seconds)}
+    manifest = made(scene, API, kind, (word,), whole)
+    return {**manifest, "metadata": {**manifest["metadata"], "finalizers": [_FINALIZER]}}
 
 
 def _selected(pods: tuple[Pod, ...]) -> dict[str, Any]:

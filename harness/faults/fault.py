@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Protocol
 
 from harness.changes import Change, Manifest
@@ -53,6 +54,11 @@ class Fault(Protocol):
     def lasts(self) -> float:
         """Seconds for which it lasts even if it is reverted before; by default none."""
         return 0.0
+
+    @property
+    def ends(self) -> float:
+        """Seconds after which it ends by itself, reverted or not; by default never."""
+        return inf
 
     def changes(self, scene: Scene) -> tuple[Change, ...]:
         """What has to be changed in the cluster for the fault to be in force.

@@ -1,4 +1,4 @@
-"""Faults inside a pod, by an ephemeral container: its proxy dies, or it is short of processor time or memory. Pure.
+"""Faults inside a pod: its proxy dies, or it is short of processor time or memory. Pure.
 
 An ephemeral container needs no rights on the node, and no image but its own. Kubernetes has no way to take one out of a
 pod again: it stays listed in the pod's spec until the pod goes, so its program has to end by itself.
@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.changes import Attach, Change, Manifest
+from harness.changes import Attach, Change, Create, Manifest, ref_of
 from harness.errors import HarnessError
-from harness.faults.evidence import OnEach, Restarted, Running
+from harness.faults.chaosmesh import API, INJECTS_WITHIN, chaos
+from harness.faults.evidence import OnEach, Recorded, Restarted, Running
 from harness.faults.fault import Fault, counted, need_sidecars
 from harness.faults.pods import amount, chosen, need_choice
 from harness.scene import PROXY, Needs, Pod, Scene
 
+_STRESS = (API, "StressChaos")
 _QUIT_WITHIN = 15.0  # seconds; the request itself takes milliseconds
 _RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -38,7 +40,7 @@ class _Inside(Fault):
 
     @property
     def needs(self) -> Needs:
-        """That ephemeral containers can be had."""
+        """Whether ephemeral containers can be had."""
         return Needs(attaching=True)
 
     def pods(self, scene: Scene) -> tuple[Pod, ...]:
@@ -78,6 +80,7 @@ class ProxyKill(_Inside):
     def changes(self, scene: Scene) -> tuple[Change, ...]:
         """One ephemeral container in each pod, all of which need sidecars."""
         need_sidecars(self, scene)
+        _need_attaching(self, scene)
         counted(scene)
         asked = ["request", "POST", "quitquitquit"]
         name = _name(scene, "proxy-kill")
@@ -96,11 +99,13 @@ class ProxyKill(_Inside):
 class Stress(_Inside):
     """stress-ng runs in `count` pods, or in `percent` of them, chosen by the seed of the run, for `seconds`.
 
-    It takes what the pod may take: an ephemeral container has no limits of its own, so it is held by those of the pod
-    as a whole, if it has any, and otherwise takes from the node.
+    Where the cluster has Chaos Mesh, an object of its kind StressChaos makes it: stress-ng runs in the control group
+    of the first container that is not the sidecar's, held by its limits, and is gone at the revert.
 
-    Nobody can end it before its time. The revert waits for that, and `seconds` has to be within those of the blast
-    radius: a guardrail that is breached stops the run, but the stress lasts for as long as was asked.
+    Elsewhere it is an ephemeral container. That has no limits of its own, so it is held by those of the pod as a
+    whole, if it has any, and otherwise takes from the node. Nobody can end it before its time: the revert waits for
+    that, and a guardrail that is breached stops the run, but the stress lasts for as long as was asked. So `seconds`
+    has to be within those of the blast radius.
 
     Attributes:
         cpu: workers that use up processor time, each of them up to one processor.
@@ -109,7 +114,7 @@ class Stress(_Inside):
         seconds: for how long, a whole number; the observation has to fit in.
         count: how many pods.
         percent: how many pods, in percent, in place of `count`.
-        image: whose entry point is stress-ng.
+        image: of the ephemeral container, whose entry point is stress-ng.
 
     Raises:
         HarnessError: it would do nothing, or not end.
@@ -136,12 +141,20 @@ class Stress(_Inside):
         return f"stress{busy}{held} in {amount(self.count, self.percent)}"
 
     @property
+    def needs(self) -> Needs:
+        """Whether the cluster has Chaos Mesh, and whether ephemeral containers can be had."""
+        return Needs(attaching=True, kinds=(_STRESS,))
+
+    @property
     def lasts(self) -> float:
         """As long as was asked."""
         return float(self.seconds)
 
     def changes(self, scene: Scene) -> tuple[Change, ...]:
-        """One ephemeral container in each pod."""
+        """One object of Chaos Mesh, or one ephemeral container in each pod."""
+        if _STRESS in scene.kinds:
+            return (Create(self._chaos(scene)),)
+        _need_attaching(self, scene)
         cpu = ["--cpu", str(self.cpu), "--cpu-load", str(self.load)] if self.cpu else []
         memory = ["--vm", "1", "--vm-bytes", f"{self.memory_mib}M", "--vm-keep"] if self.memory_mib else []
         container = _container(
@@ -150,8 +163,35 @@ class Stress(_Inside):
         return tuple(Attach(pod.ref, container, float(self.seconds)) for pod in self.pods(scene))
 
     def evidence(self, scene: Scene) -> OnEach:
-        """The container runs in each of the pods."""
+        """Chaos Mesh says that it has injected each of the pods, or the container runs in it."""
+        if _STRESS in scene.kinds:
+            witness = Recorded(ref_of(self._chaos(scene)))
+            return OnEach(self.pods(scene), witness, within=INJECTS_WITHIN)
         return OnEach(self.pods(scene), Running(_name(scene, "stress")))
+
+    def _chaos(self, scene: Scene) -> Manifest:
+        cpu = {"cpu": {"workers": self.cpu, "load": self.load}} if self.cpu else {}
+        memory = {"memory": {"workers": 1, "size": f"{self.memory_mib}MiB"}} if self.memory_mib else {}
+        pods = self.pods(scene)
+        programs = sorted(
+            {pod.program for pod in pods}
+        )  # without it, the first container is: maybe the sidecar
+        spec = {"containerNames": programs, "stressors": {**cpu, **memory}}
+        return chaos(scene, _STRESS[1], "stress", pods, spec=spec, seconds=self.seconds)
+
+
+def _need_attaching(fault: Fault, scene: Scene) -> None:
+    """Lets a fault pass where ephemeral containers can be put into pods.
+
+    Raises:
+        HarnessError: the cluster does not let that be done.
+    """
+    if not scene.attaching:
+        instead = ", or install Chaos Mesh" if _STRESS in fault.needs.kinds else ""
+        raise HarnessError(
+            f"{fault} cannot be had at {scene.target}: the cluster has no ephemeral containers "
+            f"(pods/ephemeralcontainers is not in its API); it takes Kubernetes 1.25{instead}."
+        )
 
 
 def _name(scene: Scene, what: str) -> str:

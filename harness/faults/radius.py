@@ -90,7 +90,7 @@ class BlastRadius:
         return refs
 
     def _check_time(self, fault: Fault) -> None:
-        """Refuses what takes longer than a fault may be in force."""
+        """Refuses what takes longer than a fault may be in force, and what could be over before it was observed."""
         rhythm = fault.rhythm
         rising = rhythm.every * (rhythm.times or 1) if rhythm is not None else 0.0
         if rising >= self.seconds:
@@ -102,6 +102,12 @@ class BlastRadius:
             raise HarnessError(
                 f"{fault} would last for {fault.lasts:g} s, whatever happens; the blast radius allows "
                 f"{self.seconds:g} s; raise seconds if that is what you want."
+            )
+
+        if fault.ends < self.seconds:
+            raise HarnessError(
+                f"{fault} would end by itself after {fault.ends:g} s, the blast radius lets it be in force for "
+                f"{self.seconds:g} s; let it last longer, or lower seconds."
             )
 
     def _admit(self, ref: Ref, fault: Fault, scene: Scene) -> None:

@@ -432,7 +432,7 @@ def test_a_verdict_comes_with_what_was_seen_of_the_pods(perform, fault, verdict,
         (PodKill(every=2), r"([2-7]) of \1 pods gone, [23] of 3 ready, killed \1 times"),
         (Abort(503, 40, ramp=2), "asked 40 %, seen "),
         (Delay(0.05, 40, ramp=2), "asked 40 %, seen "),
-        (Stress(seconds=10), "it ran in 1 of 1 pods"),
+        (Stress(seconds=10), "1 of 1 pods run harness-test-stress$"),
     ],
     ids=str,
 )

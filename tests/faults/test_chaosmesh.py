@@ -19,6 +19,7 @@ from harness.faults import (
     PacketLoss,
     Partition,
     Recorded,
+    Stress,
     Target,
 )
 from harness.injection import heal, inject, resolve
@@ -106,6 +107,16 @@ def test_without_chaos_mesh_the_fault_is_refused(fault):
         WIDE.check(fault, _scene(()))
 
 
+@pytest.mark.parametrize("fault", [replace(fault, lasting=30) for fault in FAULTS], ids=str)
+def test_a_fault_that_would_be_over_before_it_was_observed_is_refused(fault):
+    """Chaos Mesh ends it when its time is up, though the blast radius lets it be in force for longer."""
+    replace(WIDE, seconds=30).check(fault, _scene())
+    with pytest.raises(
+        HarnessError, match=r"end by itself after 30 s, the blast radius lets it be .* for 31 s"
+    ):
+        replace(WIDE, seconds=31).check(fault, _scene())
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -181,6 +192,22 @@ def test_the_fault_shows_when_chaos_mesh_has_injected_every_pod_and_is_gone_afte
     assert (healing.failed, healing.kept) == ((), ())
     assert chaos.api.state() == before
     assert witness.look(cluster, evidence, 0.0) == set()
+
+
+def test_stress_is_gone_at_the_revert_where_chaos_mesh_makes_it(cluster, chaos, ledger):
+    """Nobody waits for its seconds; it shows when stress-ng runs in the container of every pod."""
+    before = chaos.api.state()
+    injection, evidence = _inject(cluster, ledger, Stress(count=2, seconds=60))
+    rights = {need.verb for need in needs(injection.changes, "shop") if need.resource == "stresschaos"}
+    assert rights == {"get", "create", "delete"}
+    witness = Witness()
+    assert witness.look(cluster, evidence, 0.0) == set()
+    assert witness.look(cluster, evidence, 0.0) == {"payments-1", "payments-2"}
+    began = time.monotonic()
+    healing = injection.end()
+    assert time.monotonic() - began < 30
+    assert (healing.failed, healing.kept) == ((), ())
+    assert chaos.api.state() == before
 
 
 def test_a_pod_that_chaos_mesh_does_not_reach_keeps_the_fault_from_showing(cluster, chaos, ledger):

@@ -1,11 +1,13 @@
 """Faults inside a pod: which container is put where, what proves it, and what is refused beforehand."""
 
+from dataclasses import replace
+
 import pytest
 from scenes import COUNTED, pod, scene
 
-from harness.changes import Attach
+from harness.changes import Attach, Create
 from harness.errors import HarnessError
-from harness.faults import BlastRadius, OnEach, PodKill, ProxyKill, Restarted, Running, Stress
+from harness.faults import BlastRadius, OnEach, PodKill, ProxyKill, Recorded, Restarted, Running, Stress
 
 IMAGE = "docker.io/istio/proxyv2:1.30.3"
 RESTRICTED = {
@@ -21,7 +23,10 @@ RESTRICTED = {
 
 def _here(**different):
     counts = {"app": 1, "istio-proxy": 2}
-    return scene(*(pod(number, proxy_image=IMAGE, restarts=counts, **different) for number in range(3)))
+    pods = (
+        pod(number, proxy_image=IMAGE, restarts=counts, program="app", **different) for number in range(3)
+    )
+    return scene(*pods, attaching=True)
 
 
 def test_a_proxy_is_asked_to_end_from_within_its_pod():
@@ -69,6 +74,40 @@ def test_stress_is_a_container_that_ends_by_itself():
         "securityContext": RESTRICTED,
     }
     assert fault.evidence(_here()) == OnEach(PodKill(2).pods(_here()), Running("harness-20260102-abc-stress"))
+
+
+def test_chaos_mesh_makes_the_stress_where_it_is():
+    """Golden: in the program's own control group, at these pods only, with its end in it."""
+    fault = Stress(cpu=2, load=80, memory_mib=64, seconds=20, percent=70)
+    where = replace(_here(), kinds=fault.needs.kinds, attaching=False)
+    [change] = fault.changes(where)
+    assert isinstance(change, Create)
+    victims = [one.name for one in PodKill(2).pods(where)]
+    assert (change.manifest["apiVersion"], change.manifest["kind"]) == (
+        "chaos-mesh.org/v1alpha1",
+        "StressChaos",
+    )
+    assert change.manifest["spec"] == {
+        "mode": "all",
+        "selector": {"namespaces": ["shop"], "pods": {"shop": victims}},
+        "containerNames": ["app"],
+        "stressors": {"cpu": {"workers": 2, "load": 80}, "memory": {"workers": 1, "size": "64MiB"}},
+        "duration": "20000ms",
+    }
+    assert change.manifest["metadata"]["finalizers"] == ["chaos-mesh/records"]
+    assert fault.evidence(where) == OnEach(PodKill(2).pods(where), Recorded(change.ref), within=15.0)
+    [only] = Stress(seconds=20).changes(where)
+    assert only.manifest["spec"]["stressors"] == {"cpu": {"workers": 1, "load": 100}}
+
+
+@pytest.mark.parametrize(
+    ("fault", "end"), [(ProxyKill(), "1.25."), (Stress(), "1.25, or install Chaos Mesh.")], ids=str
+)
+def test_where_nothing_can_be_put_into_pods_it_is_refused(fault, end):
+    """Before anything is done, with what it takes."""
+    with pytest.raises(HarnessError, match=r"cannot be had at shop/payments: .* no ephemeral") as refused:
+        BlastRadius(max_pods=3).check(fault, replace(_here(), attaching=False))
+    assert str(refused.value).endswith(end)
 
 
 def test_stress_that_nobody_could_end_in_time_is_refused():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ROOT = "/apis/chaos-mesh.org/v1alpha1"
-KINDS = {"NetworkChaos": "networkchaos", "DNSChaos": "dnschaos"}
+KINDS = {"NetworkChaos": "networkchaos", "StressChaos": "stresschaos", "DNSChaos": "dnschaos"}
 
 
 @dataclass
@@ -40,9 +40,15 @@ class ChaosMesh:
             ".": spec["selector"],
             **({".Target": spec["target"]["selector"]} if "target" in spec else {}),
         }
+        containers = [[one] for one in spec.get("containerNames", ())] or [[]]
         records = [
-            {"id": f"{namespace}/{name}", "selectorKey": key, "phase": self._phase(name, selected)}
+            {
+                "id": "/".join((namespace, name, *inside)),
+                "selectorKey": key,
+                "phase": self._phase(name, selected),
+            }
             for key, selector in both.items()
+            for inside in containers
             for namespace, names in selector["pods"].items()
             for name in names
         ]
