@@ -45,8 +45,7 @@ Admit = Callable[[Operation, Resource, Manifest, Manifest | None], Manifest | Ad
 class Author:
     """A writer who is told the warnings of admission, and whose fields are recorded.
 
-    `manage(new, old)` gives the managedFields of `new`, whose own are those that the writer sent; a writer
-    without it (a controller of the mesh) leaves them as they are.
+    `manage(new, old)` gives the managedFields of `new`, whose own are those the writer sent; without it they stay.
     """
 
     warn: Callable[[str], None]
@@ -54,8 +53,7 @@ class Author:
 
 
 Section = Literal["", "status", "ephemeralcontainers"]
-"""Which part of an object a write concerns: everything but the status, the status alone, or
-the ephemeral containers of a pod alone."""
+"""The part that a write concerns: all but the status, the status, or the ephemeral containers of a pod."""
 
 _ATTEMPTS = 100
 _UNHEARD = Author(lambda warning: None)
@@ -390,9 +388,8 @@ def _born(manifest: Manifest) -> Manifest:
 
 
 def _managed(new: Manifest, old: Manifest | None, author: Author) -> Manifest:
-    if author.manage:
-        return with_metadata(new, managedFields=author.manage(new, old) or None)
-    return with_metadata(new, managedFields=old["metadata"].get("managedFields") if old else None)
+    kept = old["metadata"].get("managedFields") if old else None
+    return with_metadata(new, managedFields=(author.manage(new, old) or None) if author.manage else kept)
 
 
 def _check_current(resource: Resource, old: Manifest, uid: str | None, revision: str | None) -> None:
