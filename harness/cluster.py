@@ -196,7 +196,7 @@ class Cluster:
         if given := {name: value for name, value in conditions.items() if value is not None}:
             options["preconditions"] = given
         answer = self._wire.call("DELETE", self._path_of(ref), body=options)
-        if answer.code == 404 or (answer.code == 409 and given):
+        if answer.code == 404 or (answer.code == 409 and self._is_another(ref, given)):
             return answer.again
         self._wire.content(answer, f"delete {ref}")
         return True
@@ -343,6 +343,11 @@ class Cluster:
                 f"{ref} is written by others all the time, so no change of ours gets through; try again later."
             )
         return self._wire.content(answer, f"change {ref}")
+
+    def _is_another(self, ref: Ref, wanted: Mapping[str, str]) -> bool:
+        """Whether an object is not the one wanted; a conflict alone may have another reason."""
+        current = self.get(ref)
+        return current is None or any(current["metadata"].get(name) != it for name, it in wanted.items())
 
     def _path_of(self, ref: Ref) -> str:
         return f"{self._path(ref.api_version, ref.kind, ref.namespace)}/{quote(ref.name)}"

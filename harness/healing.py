@@ -176,10 +176,12 @@ def unsettled(cluster: Cluster, records: Sequence[Record]) -> tuple[Record, ...]
 
     def may_come(undo: Undo) -> bool:
         match undo:
-            case Recreate(
-                _, uid
-            ):  # a request to delete names the UID of the object: another one is safe from it
-                current = cluster.get(undo.ref)
+            case Recreate(_, uid):
+                # a request to delete names the UID of the object: another one is safe from it
+                try:
+                    current = cluster.get(undo.ref)
+                except HarnessError:  # nobody knows, so somebody looks
+                    return True
                 return current is not None and current["metadata"].get("uid") == uid
             case Uncreate(_, _, uid):
                 return not uid

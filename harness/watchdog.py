@@ -165,17 +165,18 @@ def _revert(cluster: Cluster, ledger: Ledger) -> None:
         healing = _heal_anew(cluster, ledger)
         if not healing.failed or time.monotonic() > deadline:
             _log(ledger, healing)
-    try:
-        _look_again(cluster, ledger, unsettled(cluster, records))
-    except HarnessError as error:
-        _log(ledger, Healing(failed=(f"Nobody looked for what was still on its way: {error}",)))
+    _look_again(cluster, ledger, unsettled(cluster, records))
 
 
 def _look_again(cluster: Cluster, ledger: Ledger, records: Sequence[Record]) -> None:
-    """Reverts what comes into force although whoever asked for it is gone: a server may be slow."""
-    for pause in _LATE if records else ():
-        time.sleep(pause)
-        _log(ledger, undone_again(cluster, records))
+    """Reverts what comes into force although whoever asked for it is gone: a server may be slow, and fail again."""
+    pauses, deadline = list(_LATE) if records else [], time.monotonic() + _PATIENCE
+    while pauses:
+        time.sleep(pauses.pop(0))
+        healing = undone_again(cluster, records)
+        _log(ledger, healing)
+        if healing.failed and not pauses and time.monotonic() < deadline:
+            pauses.append(_LONGEST_PAUSE)
 
 
 def _heal_anew(before: Cluster, ledger: Ledger) -> Healing:

@@ -436,6 +436,17 @@ def test_an_object_that_somebody_else_put_in_the_place_of_ours_is_kept(cluster, 
     assert FILTER_PATH in shop.objects
 
 
+def test_a_conflict_is_not_taken_for_another_object(cluster, shop, ledger):
+    """A server may refuse to delete for a moment although it is ours: then it is not said to be deleted."""
+    injection = _apply(cluster, ledger, CHANGES[1])
+    conflict = {"kind": "Status", "reason": "Conflict", "message": "try again", "code": 409}
+    shop.before = lambda request: shop.reply(409, conflict) if request.method == "DELETE" else None
+    assert "try again" in injection.revert().failed[0]
+    shop.before = lambda request: None
+    assert injection.revert().failed == ()
+    assert FILTER_PATH not in shop.objects
+
+
 def test_an_object_that_is_gone_needs_no_revert(cluster, shop, ledger):
     """Created or changed by us, deleted by others: it stays deleted, and nothing fails."""
     injection = _apply(cluster, ledger, RETRIES, CHANGES[1], CHANGES[2])
