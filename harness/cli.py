@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from harness.errors import HarnessError
 from harness.localmesh.errors import MeshError
@@ -32,10 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="harness", description=__doc__.split("\n")[0] if __doc__ else None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_meshes(commands)
+    _add_runs(commands)
+    _add_compare(commands)
+    _add_stops(commands)
+    return parser
 
+
+def _add_meshes(commands: _Commands) -> None:
     up = commands.add_parser("up", help="bring a local mesh up and print how to reach it")
     up.add_argument(
         "-f",
@@ -60,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
             "--name", default="default", help="which mesh, where there are several (default: default)"
         )
 
+
+def _add_runs(commands: _Commands) -> None:
     run = commands.add_parser("run", help="run the experiments; everything after it goes to pytest")
     run.add_argument(
         "--dry-run", action="store_true", help="show objects, patches, pods and evidence; write nothing"
@@ -86,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     heal.add_argument("--image", default="mesh-harness", help="of that CronJob (default: mesh-harness)")
     heal.set_defaults(command=_heal)
 
+
+def _add_compare(commands: _Commands) -> None:
     compare = commands.add_parser("compare", help="hold two runs against each other, or two phases of one")
     compare.add_argument(
         "journals", nargs="+", type=Path, metavar="JOURNAL", help="one or two *.jsonl of reports"
@@ -98,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(command=_compare)
 
+
+def _add_stops(commands: _Commands) -> None:
     stop = commands.add_parser("stop", help="stop every run of this user, and let none begin")
     stop.set_defaults(command=_stop)
     resume = commands.add_parser("resume", help="take back what stop did")
@@ -108,7 +125,6 @@ def _parser() -> argparse.ArgumentParser:
         )
         each.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, then ~/.kube/config")
         each.add_argument("--kube-context", help="default: the kubeconfig's current context")
-    return parser
 
 
 def _compare(options: argparse.Namespace) -> int:

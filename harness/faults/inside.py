@@ -173,10 +173,10 @@ class Stress(_Inside):
         cpu = {"cpu": {"workers": self.cpu, "load": self.load}} if self.cpu else {}
         memory = {"memory": {"workers": 1, "size": f"{self.memory_mib}MiB"}} if self.memory_mib else {}
         pods = self.pods(scene)
-        programs = sorted(
-            {pod.program for pod in pods}
-        )  # without it, the first container is: maybe the sidecar
-        spec = {"containerNames": programs, "stressors": {**cpu, **memory}}
+        # unless it is named, Chaos Mesh takes the first container, which may be the sidecar's
+        programs = sorted({pod.program for pod in pods if pod.program})
+        named = {"containerNames": programs} if programs else {}
+        spec = {**named, "stressors": {**cpu, **memory}}
         return chaos(scene, _STRESS[1], "stress", pods, spec=spec, seconds=self.seconds)
 
 

@@ -98,6 +98,8 @@ def test_chaos_mesh_makes_the_stress_where_it_is():
     assert fault.evidence(where) == OnEach(PodKill(2).pods(where), Recorded(change.ref), within=15.0)
     [only] = Stress(seconds=20).changes(where)
     assert only.manifest["spec"]["stressors"] == {"cpu": {"workers": 1, "load": 100}}
+    gateway = replace(where, pods=(pod(0),))
+    assert "containerNames" not in Stress(seconds=20).changes(gateway)[0].manifest["spec"]
 
 
 @pytest.mark.parametrize(

