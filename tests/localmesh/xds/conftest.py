@@ -234,7 +234,6 @@ class Lab:
             )
             log = (folder / "envoy.log").open("wb")
             flags = "--concurrency 1 --use-dynamic-base-id --drain-strategy immediate --drain-time-s 45 -l warning"
-            flags += " --component-log-level misc:error"  # as in the mesh: a deprecated field that is used knowingly
             flags += " --file-flush-interval-msec 20"
             with log:
                 self.processes.append(

@@ -112,7 +112,7 @@ def test_requests_beyond_the_pool_are_refused(shop):
     pool = "{tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}"
     workloads = _with_readiness(shop, "r1/z2", "r2/z1")
     shop.apply(RULE.format(f"{{connectionPool: {pool}}}"), workloads=workloads)
-    slow = URL + "?delay=1"  # longer than it takes a busy machine to send six
+    slow = URL + "?delay=0.3"
 
     def together():
         with concurrent.futures.ThreadPoolExecutor(6) as crowd:
