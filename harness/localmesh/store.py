@@ -43,10 +43,7 @@ Admit = Callable[[Operation, Resource, Manifest, Manifest | None], Manifest | Ad
 
 @dataclass(frozen=True)
 class Author:
-    """A writer who is told the warnings of admission, and whose fields are recorded.
-
-    `manage(new, old)` gives the managedFields of `new`, whose own are those the writer sent; without it they stay.
-    """
+    """A writer who is told the warnings of admission; `manage(new, old)` gives the managedFields of `new`."""
 
     warn: Callable[[str], None]
     manage: Callable[[Manifest, Manifest | None], list[Manifest]] | None = None
