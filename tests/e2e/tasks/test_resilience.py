@@ -89,7 +89,7 @@ class TestCircuitBreaking:
         pool = f"{{connectionPool: {{tcp: {{maxConnections: 1}}, http: {http}}}}}"
         before = series(mesh, "envoy_cluster_upstream_rq_pending_overflow")
         with mesh.applied(rule(pool), place):
-            steadily(lambda: front.at_once(f"{URL}?delay=300ms", 5) == {200: 2, 503: 3}, 1)
+            steadily(lambda: front.at_once(f"{URL}?delay=600ms", 5) == {200: 2, 503: 3}, 1)
             assert front.codes(URL, 10) == {200: 10}
             eventually(lambda: series(mesh, "envoy_cluster_upstream_rq_pending_overflow") >= before + 3)
             flags = f'istio_requests_total{{reporter="source",response_flags="UO",source_workload_namespace="{place}"}}'
