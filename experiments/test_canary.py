@@ -1,11 +1,12 @@
 """A canary gets its share of the calls and no more, and testers get the version they ask for.
 
-Of the calls for the wallet one in five goes to payments v2. "One in five" is a matter of chance: promised is that v2 gets
-at least 12 % and v1 at least 70 %, borders that 20 % keeps clear of and that another pair of weights does not.
-Whoever sends the header x-tester: yes gets v2, always; without it nobody does on the other pages.
+Of the calls for the wallet one in five goes to payments v2. "One in five" is a matter of chance: promised is
+that v2 gets at least 12 % and v1 at least 70 %, borders that 20 % keeps clear of and that another pair of
+weights does not. Whoever sends the header x-tester: yes gets v2, always; without it nobody does on the other
+pages.
 
-Guards: VirtualService payments, spec.http[wallet].route[].weight and subset, spec.http[testers].match and subset;
-DestinationRule payments, spec.subsets[].labels.
+Guards: VirtualService payments, spec.http[wallet].route[].weight and subset, spec.http[testers].match and
+subset; DestinationRule payments, spec.subsets[].labels.
 """
 
 import pytest

@@ -1,11 +1,14 @@
-"""Ejection never takes everybody out: a service that fails as a whole is still asked, so that it is back when it is well.
+"""Ejection never takes everybody out.
 
-All pods of catalog fail. One of three may be ejected, 50 % at most, so attempts go on at the others; without that limit
-callers would have nobody to ask (response flag UH) for seconds after the failure is over. Panic is a second way to the
-same: with fewer healthy pods than minHealthPercent, Envoy asks all of them, ejected or not.
+A service that fails as a whole is still asked, so that it is back when it is well.
 
-Guards: DestinationRule catalog, spec.trafficPolicy.outlierDetection.maxEjectionPercent (and minHealthPercent).
-Evidence: every attempt at catalog carries the flag FI.
+All pods of catalog fail. One of three may be ejected, 50 % at most, so attempts go on at the others; without
+that limit callers would have nobody to ask (response flag UH) for seconds after the failure is over. Panic is
+a second way to the same: with fewer healthy pods than minHealthPercent, Envoy asks all of them, ejected or
+not.
+
+Guards: DestinationRule catalog, spec.trafficPolicy.outlierDetection.maxEjectionPercent (and
+minHealthPercent). Evidence: every attempt at catalog carries the flag FI.
 """
 
 import pytest

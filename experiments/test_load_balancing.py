@@ -1,7 +1,8 @@
 """Every pod takes its part.
 
-catalog has three pods, two of v1 and one of v2, and no rule about versions: a third of the calls each is what people
-expect. LEAST_REQUEST gives everybody its part within what chance and different speeds do; half of that part is promised.
+catalog has three pods, two of v1 and one of v2, and no rule about versions: a third of the calls each is what
+people expect. LEAST_REQUEST gives everybody its part within what chance and different speeds do; half of that
+part is promised.
 
 Guards: DestinationRule catalog, spec.trafficPolicy.loadBalancer.
 """

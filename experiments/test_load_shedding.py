@@ -1,10 +1,11 @@
 """Load that a service cannot take is shed at once.
 
-payments takes a second for every request, two hundred times what it should. Fifty requests may wait for it at a
-time; all others are refused by their caller's sidecar within milliseconds, instead of queueing up behind them.
+payments takes a second for every request, two hundred times what it should. Fifty requests may wait for it at
+a time; all others are refused by their caller's sidecar within milliseconds, instead of queueing up behind
+them.
 
-Guards: DestinationRule payments, spec.trafficPolicy.connectionPool.http.http2MaxRequests, which limits HTTP/1.1 as
-well. Evidence: every request at payments carries the flag DI.
+Guards: DestinationRule payments, spec.trafficPolicy.connectionPool.http.http2MaxRequests, which limits
+HTTP/1.1 as well. Evidence: every request at payments carries the flag DI.
 """
 
 from harness import (

@@ -1,11 +1,12 @@
 """Calls stay in their zone while it is well, leave it when it is not, and come home afterwards.
 
-frontend and two of payments' three pods are in the zone north, the third is in the zone south. With all well no call
-leaves the zone. When both pods in it are gone, every call is served by the one in the south; when they are back, so are
-the calls.
+frontend and two of payments' three pods are in the zone north, the third is in the zone south. With all well
+no call leaves the zone. When both pods in it are gone, every call is served by the one in the south; when
+they are back, so are the calls.
 
 Guards: DestinationRule payments, spec.trafficPolicy.outlierDetection (without it Istio makes no priorities of
-localities) and loadBalancer.localityLbSetting; the label istio-locality of the pods. Evidence: the number of pods.
+localities) and loadBalancer.localityLbSetting; the label istio-locality of the pods. Evidence: the number of
+pods.
 """
 
 from harness import (
@@ -37,9 +38,7 @@ SERVED = SLO("checkout is served", availability("frontend", namespace="shop"), a
 
 def zones_off(**setting):
     path = ("spec", "trafficPolicy", "loadBalancer", "localityLbSetting")
-    return Patch(
-        Ref("networking.istio.io/v1", "DestinationRule", "shop", "payments"), (Edit(path, setting),)
-    )
+    return Patch(Ref("networking.istio.io/v1", "DestinationRule", "shop", "payments"), (Edit(path, setting),))
 
 
 WITHOUT_EJECTION = Patch(

@@ -1,10 +1,11 @@
 """A version that only gets copies of requests hurts nobody, however badly it does.
 
-Vouchers are answered by payments v1, and v2 gets a copy of every request. v2 answers all of them with an error: no
-caller sees any of it, for what a mirror answers is thrown away.
+Vouchers are answered by payments v1, and v2 gets a copy of every request. v2 answers all of them with an
+error: no caller sees any of it, for what a mirror answers is thrown away.
 
-Guards: VirtualService payments, spec.http[vouchers].route (v1 alone), mirror and mirrorPercentage: without the mirror no
-request reaches v2, so the fault cannot show and there is no verdict. Evidence: every copy carries the flag FI.
+Guards: VirtualService payments, spec.http[vouchers].route (v1 alone), mirror and mirrorPercentage: without
+the mirror no request reaches v2, so the fault cannot show and there is no verdict. Evidence: every copy
+carries the flag FI.
 """
 
 from harness import (

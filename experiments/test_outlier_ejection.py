@@ -1,11 +1,13 @@
 """A pod that only fails is taken out of the choice, asked again after a while, and taken out again.
 
-The one pod of catalog's v2 fails every request. Twelve failures in a row eject it for five seconds, then it is asked
-again. Between two ejections it gets a dozen attempts of about 1,500, so far less than the third it would have. The run
-sees it come back: only then can the fault show again at that pod, and without that evidence there is no verdict.
+The one pod of catalog's v2 fails every request. Twelve failures in a row eject it for five seconds, then it
+is asked again. Between two ejections it gets a dozen attempts of about 1,500, so far less than the third it
+would have. The run sees it come back: only then can the fault show again at that pod, and without that
+evidence there is no verdict.
 
-Guards: DestinationRule catalog, spec.trafficPolicy.outlierDetection (consecutive5xxErrors, interval, baseEjectionTime,
-maxEjectionPercent, which has to allow one of three). Evidence: every attempt at v2 carries the flag FI.
+Guards: DestinationRule catalog, spec.trafficPolicy.outlierDetection (consecutive5xxErrors, interval,
+baseEjectionTime, maxEjectionPercent, which has to allow one of three). Evidence: every attempt at v2 carries
+the flag FI.
 """
 
 import pytest

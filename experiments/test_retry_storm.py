@@ -1,12 +1,13 @@
 """Retries do not become a storm.
 
-payments fails every request. Up to eight retries each would make nine attempts of every call, at the very moment when
-payments can take them least. The retry budget lets only so many retries be under way at a time: those that find none
-free are given up at once. The calls fail either way; what is promised is that payments does not get three times the
-requests that were made.
+payments fails every request. Up to eight retries each would make nine attempts of every call, at the very
+moment when payments can take them least. The retry budget lets only so many retries be under way at a time:
+those that find none free are given up at once. The calls fail either way; what is promised is that payments
+does not get three times the requests that were made.
 
-Guards: DestinationRule payments, spec.trafficPolicy.retryBudget (percent, minRetryConcurrency); VirtualService payments,
-spec.http[].retries.attempts. Evidence: every attempt at payments carries the flag FI.
+Guards: DestinationRule payments, spec.trafficPolicy.retryBudget (percent, minRetryConcurrency);
+VirtualService payments, spec.http[].retries.attempts. Evidence: every attempt at payments carries the flag
+FI.
 """
 
 import pytest

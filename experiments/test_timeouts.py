@@ -1,13 +1,13 @@
 """Timeouts end what takes too long: one try of several, and a call as a whole.
 
-One of ten tries at payments hangs for 3 s. After 500 ms its caller gives the try up and makes another one, so the call
-succeeds within its 2 s; the try alone would have used them up.
+One of ten tries at payments hangs for 3 s. After 500 ms its caller gives the try up and makes another one, so
+the call succeeds within its 2 s; the try alone would have used them up.
 
 recommendations hangs for 3 s, always. The front page waits 400 ms for it, then goes without.
 
-Guards: VirtualService payments, spec.http[].retries.perTryTimeout and retryOn (a try that was given up counts as a 5xx);
-VirtualService recommendations, spec.http[].timeout; frontend's fallback. Evidence: the share of requests that carry the
-flag DI at the callee.
+Guards: VirtualService payments, spec.http[].retries.perTryTimeout and retryOn (a try that was given up counts
+as a 5xx); VirtualService recommendations, spec.http[].timeout; frontend's fallback. Evidence: the share of
+requests that carry the flag DI at the callee.
 """
 
 import pytest
@@ -31,7 +31,9 @@ from harness import (
 
 SERVED = SLO("checkout is served", availability("frontend", namespace="shop"), at_least=0.98)
 QUICK = SLO(
-    "nine of ten front pages come within 1 s", latency("frontend", namespace="shop", quantile=0.9), at_most=1.0
+    "nine of ten front pages come within 1 s",
+    latency("frontend", namespace="shop", quantile=0.9),
+    at_most=1.0,
 )
 HANGING_TRIES, HANGING = Delay(3.0, percent=10), Delay(3.0, percent=100)
 

@@ -212,7 +212,10 @@ def service(manifest: Manifest) -> model.Service:
 
 
 def workload(pod: Manifest, node: Manifest | None = None) -> model.Workload:
-    """The workload that the pod is, once it has an address; its locality is that of its node."""
+    """The workload that the pod is, once it has an address; it is where its label istio-locality says, or its node.
+
+    Source: istio/istio `getPodLocality` in `pilot/pkg/serviceregistry/kube/controller/controller.go`.
+    """
     metadata, spec = pod["metadata"], pod["spec"]
     address = pod["status"]["podIP"]
     containers = spec["containers"]
@@ -233,8 +236,14 @@ def workload(pod: Manifest, node: Manifest | None = None) -> model.Workload:
         ),
         ready=is_ready(pod) and "deletionTimestamp" not in metadata,
         sidecar=sidecar,
-        locality=locality(node),
+        locality=_labelled(pod) or locality(node),
     )
+
+
+def _labelled(pod: Manifest) -> model.Locality | None:
+    """Where the pod says that it is; a label of Kubernetes holds no "/", so its parts are separated by dots."""
+    text = pod["metadata"].get("labels", {}).get("istio-locality", "")
+    return model.Locality.read(text.replace(".", "/")) if text else None
 
 
 def locality(node: Manifest | None) -> model.Locality:
