@@ -3,8 +3,9 @@
 All invoices come from payments v1. While people ask for them the route is changed to v2, and back again at
 the end, and not one request is lost: requests under way end where they began, new ones go to the new version.
 
-Guards: VirtualService payments, spec.http[invoices]; DestinationRule payments, spec.subsets[].labels (a
-subset without pods has nobody to answer). Evidence: every request at payments is one at v2.
+Guards: VirtualService payments, spec.http[invoices]; DestinationRule payments, spec.subsets[] (labels, trafficPolicy):
+the new version has to be there and to take as many requests as the old one. Evidence: every request at payments is one
+at v2.
 """
 
 from harness import SLO, BlastRadius, Edit, Experiment, Load, Patch, Push, Ref, Target, Verdict, availability
@@ -23,9 +24,10 @@ SWITCHED = Experiment(
     load=Load("browse", rate=200, paths=("/invoices",)),
     blast_radius=BlastRadius(max_pods=3),
 )
-NO_GREEN = Patch(
+NARROW = {"connectionPool": {"http": {"http2MaxRequests": 1}}}
+A_NARROW_GREEN = Patch(
     Ref("networking.istio.io/v1", "DestinationRule", "shop", "payments"),
-    (Edit(("spec", "subsets", 1, "labels", "version"), "v3"),),
+    (Edit(("spec", "subsets", 1, "trafficPolicy"), NARROW),),
 )
 
 
@@ -33,5 +35,5 @@ def test_a_switch_costs_no_request(run):
     run(SWITCHED)
 
 
-def test_a_switch_to_nobody_is_not_taken_for_one(run):
-    run(SWITCHED, weaken=[NO_GREEN], expect=Verdict.INCONCLUSIVE)
+def test_a_version_that_cannot_take_them_all_is_noticed(run):
+    run(SWITCHED, weaken=[A_NARROW_GREEN], expect=Verdict.VIOLATED)

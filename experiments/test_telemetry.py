@@ -8,8 +8,6 @@ report is missing altogether.
 Guards: Telemetry (there is none that switches a side off), the labels that Istio promises.
 """
 
-import pytest
-
 from harness import SLO, Create, Experiment, Load, Nothing, Target, Verdict, promql, retry_amplification
 
 CALLS = 'istio_requests_total{{reporter="{}",destination_service_name="catalog",source_app="frontend"}}'
@@ -19,30 +17,31 @@ ARRIVED = SLO(
     at_least=0.7,
 )
 NO_OTHERS = SLO("nothing else is", retry_amplification("catalog", namespace="shop"), at_most=1.4)
-COUNTED = Experiment(
-    hypothesis=[ARRIVED, NO_OTHERS],
-    target=Target("catalog", namespace="shop"),
-    fault=Nothing(),
-    load=Load("browse", rate=200, paths=("/items",)),
-)
 
 
-def silent(mode):
-    overrides = [{"match": {"metric": "ALL_METRICS", "mode": mode}, "disabled": True}]
-    return Create(
-        {
-            "apiVersion": "telemetry.istio.io/v1",
-            "kind": "Telemetry",
-            "metadata": {"name": "silent", "namespace": "shop"},
-            "spec": {"metrics": [{"providers": [{"name": "prometheus"}], "overrides": overrides}]},
-        }
+def experiment(*hypothesis):
+    return Experiment(
+        hypothesis=hypothesis,
+        target=Target("catalog", namespace="shop"),
+        fault=Nothing(),
+        load=Load("browse", rate=200, paths=("/items",)),
     )
 
 
+OVERRIDES = [{"match": {"metric": "ALL_METRICS", "mode": "SERVER"}, "disabled": True}]
+SILENT = Create(
+    {
+        "apiVersion": "telemetry.istio.io/v1",
+        "kind": "Telemetry",
+        "metadata": {"name": "silent", "namespace": "shop"},
+        "spec": {"metrics": [{"providers": [{"name": "prometheus"}], "overrides": OVERRIDES}]},
+    }
+)
+
+
 def test_both_ends_count_the_same(run):
-    run(COUNTED)
+    run(experiment(ARRIVED, NO_OTHERS))
 
 
-@pytest.mark.parametrize("mode", ["SERVER"])
-def test_a_callee_that_does_not_count_is_noticed(run, mode):
-    run(COUNTED, weaken=[silent(mode)], expect=Verdict.VIOLATED)
+def test_a_callee_that_does_not_count_is_noticed(run):
+    run(experiment(ARRIVED), weaken=[SILENT], expect=Verdict.VIOLATED)
