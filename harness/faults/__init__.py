@@ -8,7 +8,7 @@ from __future__ import annotations
 from harness.faults.certificates import CertificateExpiry, RootRotation
 from harness.faults.chaosmesh import DnsFailure, PacketDelay, PacketLoss, Partition
 from harness.faults.connections import Disconnect
-from harness.faults.control import BadConfig, ControlPlaneOutage
+from harness.faults.control import BadConfig, ControlPlaneOutage, Push
 from harness.faults.evidence import (
     Evidence,
     Expired,
@@ -55,6 +55,7 @@ __all__ = [
     "Pod",
     "PodKill",
     "ProxyKill",
+    "Push",
     "Recorded",
     "Recurring",
     "Reissued",

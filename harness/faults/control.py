@@ -1,4 +1,4 @@
-"""Faults of the control plane: istiod is gone, or it is given what it should refuse. Pure."""
+"""Faults of the control plane: istiod is gone, or it is given something, good or bad. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.changes import Change, Create, Manifest, Patch
+from harness.errors import HarnessError
 from harness.faults.evidence import Scaled, Share
-from harness.faults.fault import Fault
+from harness.faults.fault import Fault, counted
 from harness.faults.workloads import scaled
 from harness.scene import Needs, Pod, Scene, Target
 
@@ -113,3 +114,48 @@ class BadConfig(Fault):
     @property
     def _change(self) -> Create | Patch:
         return self.change if isinstance(self.change, Patch) else Create(self.change)
+
+
+@dataclass(frozen=True)
+class Push(Fault):
+    """A good configuration is pushed while there is traffic, and taken back on revert: a switch, a move of weights.
+
+    Attributes:
+        change: the Patch of an object that exists.
+        shows: labels (compared for equality) of `istio_requests_total` that the target's own count of its requests
+            carries once the change is in force, and did not all carry before.
+        percent: how many of the requests of the target carry them then.
+
+    Raises:
+        HarnessError: `shows` names nothing, so nobody could see it, or `percent` is not above 0 and up to 100.
+    """
+
+    change: Patch = field(hash=False)
+    shows: Mapping[str, str] = field(hash=False)
+    percent: float = 100.0
+
+    def __post_init__(self) -> None:
+        if not self.shows or not 0 < self.percent <= 100:
+            raise HarnessError(
+                f"{self} could not be seen: give labels that requests carry then, and a percent above 0 and up to 100."
+            )
+
+    def __str__(self) -> str:
+        return f"push {self.change.ref.kind} {self.change.ref.name}"
+
+    def changes(self, scene: Scene) -> tuple[Change, ...]:
+        """The one that was given."""
+        return (self.change,)
+
+    def evidence(self, scene: Scene) -> Share:
+        """The target's own count of its requests."""
+        every = counted(scene)
+        return Share({**every, **self.shows}, every, self.percent)
+
+    def pods(self, scene: Scene) -> tuple[Pod, ...]:
+        """Those of the target."""
+        return scene.pods
+
+    def harm(self, scene: Scene) -> float:
+        """All requests, if it was not as good as was thought."""
+        return 100.0

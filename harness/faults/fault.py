@@ -133,13 +133,17 @@ class Nothing(Fault):
 def counted(scene: Scene) -> dict[str, str]:
     """The labels under which the sidecars of the target count their requests (Istio's standard metrics).
 
+    A target that is selected by the label version as well is counted without the other versions of its app.
+
     Raises:
         HarnessError: the pods carry no label app in common.
     """
+    version = scene.target.labels.get("version")
     return {
         "reporter": "destination",
         "destination_workload_namespace": scene.target.namespace,
         "destination_app": app_of(scene),
+        **({"destination_version": version} if version else {}),
     }
 
 

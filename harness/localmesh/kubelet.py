@@ -25,7 +25,7 @@ from harness.localmesh.podstatus import pending, running
 from harness.localmesh.store import Store
 from harness.localmesh.workloads import is_terminating
 from harness.localmesh.world import locality
-from harness.localmesh.xds.model import Locality, MeshConfig, Proxy
+from harness.localmesh.xds.model import MeshConfig, Proxy
 
 _LOG = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Kubelet:
 
     def reconcile(self) -> None:
         """Starts the pods that are new, ends those that are gone, and tells the status of the others."""
-        nodes = {node["metadata"]["name"]: locality(node) for node in self._store.list(NODES)}
+        nodes = {node["metadata"]["name"]: node for node in self._store.list(NODES)}
         pods = {pod["metadata"]["uid"]: pod for pod in self._store.list(PODS)}
         for uid in [uid for uid in self._runs if uid not in pods]:
             self._end(self._runs.pop(uid))
@@ -96,7 +96,7 @@ class Kubelet:
                 self._alone(pod, self._start, pod)
         for uid, run in self._runs.items():
             pod = pods.get(uid, run.pod)
-            where = nodes.get(pod["spec"].get("nodeName", ""), Locality())
+            where = locality(nodes.get(pod["spec"].get("nodeName", "")), pod)
             run.describe(pod["metadata"].get("labels", {}), where)
             run.attach(pod["spec"].get("ephemeralContainers") or ())
             self._alone(run.pod, self._observe, uid, run)

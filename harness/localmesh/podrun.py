@@ -141,7 +141,7 @@ class PodRun:
             self._sandbox.proxy = replace(self.proxy, secrets=secrets)
 
     def describe(self, labels: Mapping[str, str], where: Locality) -> None:
-        """Notes the labels of the pod and the locality of its node; both may change while it runs."""
+        """Notes the labels of the pod and its locality; both may change while it runs."""
         proxy = self.proxy
         if proxy is not None and (proxy.workload.labels != labels or proxy.workload.locality != where):
             known = replace(proxy.workload, labels=labels, locality=where)

@@ -212,7 +212,7 @@ def service(manifest: Manifest) -> model.Service:
 
 
 def workload(pod: Manifest, node: Manifest | None = None) -> model.Workload:
-    """The workload that the pod is, once it has an address; its locality is that of its node."""
+    """The workload that the pod is, once it has an address."""
     metadata, spec = pod["metadata"], pod["spec"]
     address = pod["status"]["podIP"]
     containers = spec["containers"]
@@ -233,12 +233,18 @@ def workload(pod: Manifest, node: Manifest | None = None) -> model.Workload:
         ),
         ready=is_ready(pod) and "deletionTimestamp" not in metadata,
         sidecar=sidecar,
-        locality=locality(node),
+        locality=locality(node, pod),
     )
 
 
-def locality(node: Manifest | None) -> model.Locality:
-    """Where a node is, by the labels that istiod reads."""
+def locality(node: Manifest | None, pod: Manifest) -> model.Locality:
+    """Where a pod is: as its label istio-locality says, or by the labels of its node that istiod reads.
+
+    A label of Kubernetes holds no "/", so the parts of istio-locality are separated by dots. Source: istio/istio
+    `getPodLocality` in `pilot/pkg/serviceregistry/kube/controller/controller.go`.
+    """
+    if text := pod["metadata"].get("labels", {}).get("istio-locality", ""):
+        return model.Locality.read(text.replace(".", "/"))
     labels = node["metadata"].get("labels", {}) if node else {}
     return model.Locality(
         region=labels.get("topology.kubernetes.io/region", ""),

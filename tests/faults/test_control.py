@@ -11,7 +11,9 @@ from harness.faults import (
     ControlPlaneOutage,
     Disconnect,
     PodKill,
+    Push,
     Scaled,
+    Share,
     Target,
 )
 
@@ -110,6 +112,34 @@ def test_what_is_no_object_cannot_be_pushed():
     """The message names what is missing."""
     with pytest.raises(HarnessError, match="has no metadata"):
         BadConfig({"kind": "VirtualService"})
+
+
+SWITCH = Patch(
+    Ref("networking.istio.io/v1", "VirtualService", "shop", "payments"),
+    (Edit(("spec", "http", 0, "route", 0, "destination", "subset"), "v2"),),
+)
+
+
+def test_a_push_is_the_change_and_shows_in_the_targets_own_count():
+    """Golden: of all requests of the target, those that carry the labels that were named."""
+    push = Push(SWITCH, shows={"destination_version": "v2"}, percent=50)
+    assert push.changes(scene()) == (SWITCH,)
+    assert push.evidence(scene()) == Share({**COUNTED, "destination_version": "v2"}, COUNTED, 50.0)
+    assert (str(push), push.harm(scene())) == ("push VirtualService payments", 100.0)
+
+
+@pytest.mark.parametrize(("shows", "percent"), [({}, 100), ({"destination_version": "v2"}, 0)])
+def test_a_push_that_nobody_could_see_is_refused(shows, percent):
+    """It would be evidence that cannot fail."""
+    with pytest.raises(HarnessError, match="push VirtualService payments could not be seen"):
+        Push(SWITCH, shows=shows, percent=percent)
+
+
+def test_a_target_of_one_version_is_counted_without_the_others():
+    """A fault at v2 alone hits all requests of v2, and few of the app."""
+    v2 = Target("payments-v2", "shop", {"app": "payments", "version": "v2"})
+    push = Push(SWITCH, shows={"response_code": "200"})
+    assert push.evidence(scene(target=v2)).selector_all == {**COUNTED, "destination_version": "v2"}
 
 
 def test_a_disconnection_denies_the_callers_by_their_identity():

@@ -1,0 +1,60 @@
+"""Who may call what: frontend may call everybody, recommendations nobody, and nobody may what is not allowed.
+
+    caller, callee      catalog   payments   recommendations   frontend
+    frontend            allowed   allowed    allowed           -
+    recommendations     refused   refused    -                 refused
+
+Both rows are asked for at once: front pages make the calls of the first, and the page /snoop has
+recommendations make those of the second. The callee's own sidecar counts what it answered: 403 or something
+else.
+
+Guards: AuthorizationPolicy nobody (deny by default) and the policies of the four callees, spec.rules[].from
+and selector.
+"""
+
+import pytest
+
+from harness import SLO, Delete, Edit, Experiment, Load, Nothing, Patch, Ref, Target, Verdict, promql
+
+
+def calls(caller, callee, *, allowed):
+    total = (
+        'istio_requests_total{reporter="destination",destination_workload_namespace="shop",'
+        f'source_app="{caller}",destination_app="{callee}"'
+    )
+    good = f'{total},response_code{"!=" if allowed else "="}"403"}}'
+    sli = promql(f"{caller} calls {callee}", good=good, total=f"{total}}}")
+    word = "may" if allowed else "may not"
+    return SLO(f"{caller} {word} call {callee}", sli, at_least=1.0, enough=50)
+
+
+def policy(name):
+    return Ref("security.istio.io/v1", "AuthorizationPolicy", "shop", name)
+
+
+MATRIX = Experiment(
+    hypothesis=[
+        *(calls("frontend", callee, allowed=True) for callee in ("catalog", "payments", "recommendations")),
+        *(calls("recommendations", callee, allowed=False) for callee in ("catalog", "payments", "frontend")),
+    ],
+    target=Target("catalog", namespace="shop"),
+    fault=Nothing(),
+    load=Load("browse", rate=120, paths=("/", "/snoop")),
+)
+SOURCE = ("spec", "rules", 0, "from", 0, "source")
+WEAKENED = {
+    "everybody may call catalog": Patch(policy("catalog"), (Edit(SOURCE, {"principals": ["*"]}),)),
+    "the whole namespace may call frontend": Patch(
+        policy("frontend"), (Edit(SOURCE, {"namespaces": ["istio-system", "shop"]}),)
+    ),
+    "frontend may not call payments": Delete(policy("payments")),
+}
+
+
+def test_everybody_may_what_is_allowed_and_no_more(run):
+    run(MATRIX)
+
+
+@pytest.mark.parametrize("weaken", WEAKENED.values(), ids=WEAKENED)
+def test_another_policy_is_noticed(run, weaken):
+    run(MATRIX, weaken=[weaken], expect=Verdict.VIOLATED)
