@@ -163,10 +163,10 @@ class _Course:
             healing = self._heal()
             fault, target = self.experiment.fault, self.experiment.target
             scene = resolve(self.mesh.cluster, target, run=self.run_id, seed=self.seed, fault=fault)
+            self._look_ahead(scene)
             self.experiment.blast_radius.check(fault, scene)
             for change in self.weaken:
                 need_open(change)
-            self._look_ahead(scene)
             evidence = fault.evidence(scene)
             self._check_rights(scene)
         tenure.take()

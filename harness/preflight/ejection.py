@@ -21,7 +21,7 @@ def no_ejection(premises: Premises) -> Iterator[Caveat]:
     """
     for policy in policies(premises):
         detection = policy.get("outlierDetection")
-        if detection and policy.hosts:
+        if detection is not None and policy.hosts:  # {} is in force, with Envoy's defaults
             yield from _too_few(policy, detection)
             yield from _panic(policy, detection)
             yield from _off(policy, detection)

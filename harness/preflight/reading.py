@@ -80,10 +80,12 @@ def check(experiment: Experiment, mesh: Mesh, *, expects_held: bool = True) -> t
     fault, target = experiment.fault, experiment.target
     try:
         scene = resolve(mesh.cluster, target, run="check", seed=0, fault=fault)
-        experiment.blast_radius.check(fault, scene)
-        return preflight(experiment, mesh, scene, expects_held=expects_held)
+        found = preflight(experiment, mesh, scene, expects_held=expects_held)
+        if not any(caveat.stops for caveat in found):
+            experiment.blast_radius.check(fault, scene)
     except HarnessError as error:
         return (_refusal(experiment, error),)
+    return found
 
 
 def reads(experiment: Experiment) -> frozenset[Need]:

@@ -34,7 +34,7 @@ def fault_before_policy(premises: Premises) -> Iterator[Caveat]:
             )
     if ours:
         for policy in policies(premises):
-            if policy.get("outlierDetection"):
+            if policy.get("outlierDetection") is not None:
                 yield Caveat(
                     "fault-before-policy",
                     "warn",
