@@ -30,8 +30,9 @@ def _missing(premises: Premises, route: Route) -> Iterator[Caveat]:
             lost.append((name, f"there is no Gateway {name if '/' in name else f'{home}/{name}'}"))
         elif not _serves(gateway, route.item):
             lost.append((name, f"Gateway {name} serves none of its hosts"))
-    severity: Severity = "refuse" if len(lost) == len(names) else "warn"
-    rest = "so it is in force nowhere" if severity == "refuse" else "so it is not in force there"
+    nowhere = len(lost) == len(names)
+    severity: Severity = "refuse" if nowhere and not _replaced(premises, route) else "warn"
+    rest = "so it is in force nowhere" if nowhere else "so it is not in force there"
     for name, why in lost:
         yield Caveat(
             "unbound",
@@ -55,7 +56,7 @@ def _elsewhere(premises: Premises, route: Route) -> Iterator[Caveat]:
     if MESH not in names and not exposed:
         yield Caveat(
             "unbound",
-            "refuse",
+            "warn" if _replaced(premises, route) else "refuse",
             f"its {what} are in force at {', '.join(names)} only, and sidecars are who calls {service.name}",
             f"{route.ref} spec.gateways",
             f"add {MESH}",
@@ -68,6 +69,11 @@ def _elsewhere(premises: Premises, route: Route) -> Iterator[Caveat]:
             f"{route.ref} spec.gateways",
             "put them on the route of the gateway, too",
         )
+
+
+def _replaced(premises: Premises, route: Route) -> bool:
+    """Whether another VirtualService gives the callers' sidecars a way to the target."""
+    return any(MESH in gateways_of(other.item) for other in premises.routes if other.ref != route.ref)
 
 
 def _serves(gateway: Manifest, item: Manifest) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatch
 from typing import Any
 
@@ -19,7 +20,7 @@ def bare_callers(premises: Premises) -> Iterator[Caveat]:
     """Callers of the target without a sidecar: no route and no policy is in force there, and nobody counts there.
 
     Who calls is known of the Services that SLOs name besides the target; else, unless a gateway sends requests to it,
-    any other pod of its namespace may.
+    any other pod of its namespace may, and it is said without refusing: callers may be elsewhere.
     """
     if premises.callers:
         for service in premises.callers:
@@ -29,7 +30,9 @@ def bare_callers(premises: Premises) -> Iterator[Caveat]:
         uids |= {pod.uid for pod in premises.scene.pods}
         others = [pod for pod in premises.pods if pod.uid not in uids]
         here = [pod for pod in others if pod.namespace == premises.scene.target.namespace]
-        yield from _bare(premises, here, "whoever calls the target")
+        for caveat in _bare(premises, here, f"what else runs in {premises.scene.target.namespace}"):
+            fix = f"if it calls the target, {caveat.fix}"
+            yield replace(caveat, severity="warn", fix=fix)
 
 
 def uncounted(premises: Premises) -> Iterator[Caveat]:

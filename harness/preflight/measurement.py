@@ -58,7 +58,7 @@ def undecidable(premises: Premises) -> Iterator[Caveat]:
             yield Caveat(
                 "undecidable",
                 severity,
-                f"HELD takes {one.events:,} events at least, {one.seconds:.3g} s of {premises.experiment.load}, and it "
+                f"HELD takes {one.events:,} events at least, {one.seconds:,.1f} s of {premises.experiment.load}, and it "
                 "is not observed that long",
                 f'SLO "{one.slo.name}" at_least',
                 f"observe longer (and let blast_radius.seconds be as long), send more than "

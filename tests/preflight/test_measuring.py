@@ -112,7 +112,9 @@ def test_callers_that_nobody_names_are_the_other_pods_of_the_namespace():
     def bare(objects):
         objects["frontend-0"] = pod("frontend", sidecar=False)
 
-    assert codes(with_sli(spoiled(bare), mine)) == ["refuse no-sidecar"]
+    [one] = examine(with_sli(spoiled(bare), mine))
+    assert (one.code, one.severity) == ("no-sidecar", "warn")
+    assert one.fix.startswith("if it calls the target, ")
 
     def exposed(objects):
         bare(objects)
@@ -163,6 +165,20 @@ def test_callers_whose_sidecar_leaves_the_target_out_do_not_know_its_policies(ho
 def test_a_route_has_to_be_bound_where_the_callers_are(gateways, expected):
     """Sidecars are `mesh`; a gateway that is not there is none."""
     assert codes(spoiled(lambda objects: objects["calls"]["spec"].update(gateways=gateways))) == expected
+
+
+def test_a_route_that_is_left_over_beside_one_in_force_is_only_told():
+    """Sidecars have another way, with its policies."""
+
+    def change(objects, gateway):
+        old = {**objects["calls"]["spec"], "gateways": [gateway]}
+        objects["old"] = manifest(ISTIO, "VirtualService", "old", old)
+
+    for gateway in ("gone", "entry"):
+        found = examine(spoiled(lambda objects, gateway=gateway: change(objects, gateway)))
+        assert {(one.severity, one.field.partition(" spec")[0]) for one in found} == {
+            ("warn", "VirtualService shop/old")
+        }
 
 
 def test_a_gateway_that_serves_other_hosts_is_not_bound():
