@@ -145,6 +145,9 @@ def test_callers_whose_sidecar_leaves_the_target_out_do_not_know_its_policies(ho
     spec = {"egress": [{"hosts": [host]}]}
     found = spoiled(lambda objects: objects.update(scope=manifest(ISTIO, "Sidecar", "default", spec)))
     assert codes(found) == expected
+    mine = {**spec, "workloadSelector": {"labels": {"app": "frontend"}}}
+    found = spoiled(lambda objects: objects.update(scope=manifest(ISTIO, "Sidecar", "frontend", mine)))
+    assert codes(found) == expected
     others = {**spec, "workloadSelector": {"labels": {"app": "cart"}}}
     found = spoiled(lambda objects: objects.update(scope=manifest(ISTIO, "Sidecar", "cart", others)))
     assert codes(found) == []
