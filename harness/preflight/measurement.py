@@ -58,8 +58,8 @@ def undecidable(premises: Premises) -> Iterator[Caveat]:
             yield Caveat(
                 "undecidable",
                 severity,
-                f"HELD takes {one.events:,} events at least, {one.seconds:,.1f} s of {premises.experiment.load}, and it "
-                "is not observed that long",
+                f"HELD takes {one.events:,} events at least, {one.seconds:,.1f} s of {premises.experiment.load}, and "
+                "it is not observed that long",
                 f'SLO "{one.slo.name}" at_least',
                 f"observe longer (and let blast_radius.seconds be as long), send more than "
                 f"{premises.experiment.load.rate:g} requests per second, or promise less",
