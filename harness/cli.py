@@ -80,6 +80,10 @@ def _add_runs(commands: _Commands) -> None:
     run.add_argument("pytest", nargs=argparse.REMAINDER, help="for example: experiments --mesh=local")
     run.set_defaults(command=_run)
 
+    check = commands.add_parser("check", help="say what experiments cannot prove, before they are run")
+    check.add_argument("pytest", nargs=argparse.REMAINDER, help="as for run (default: experiments)")
+    check.set_defaults(command=_check)
+
     rbac = commands.add_parser("rbac", help="print the least Roles with which experiments can be run")
     rbac.add_argument("pytest", nargs=argparse.REMAINDER, help="as for run (default: experiments)")
     rbac.set_defaults(command=_rbac)
@@ -179,6 +183,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run:
         given.insert(0, "--harness-dry-run")
     return _pytest(given)
+
+
+def _check(options: argparse.Namespace) -> int:
+    return _pytest(["--harness-check", "-q", *options.pytest])
 
 
 def _rbac(options: argparse.Namespace) -> int:

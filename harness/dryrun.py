@@ -38,6 +38,7 @@ from harness.faults import (
     foreseen,
 )
 from harness.injection import resolve
+from harness.preflight import reads
 from harness.rbac import Need, needs
 from harness.slo import Probe
 
@@ -78,7 +79,7 @@ def plan(
         probes=probes,
         fault=experiment.fault,
     )
-    return Plan(yaml.safe_dump(content, sort_keys=False, width=110), wanted)
+    return Plan(yaml.safe_dump(content, sort_keys=False, width=110), wanted | reads(experiment))
 
 
 def _evidence(evidence: Evidence) -> Any:  # noqa: PLR0911  # one for each kind

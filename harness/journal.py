@@ -16,10 +16,12 @@ from types import TracebackType
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit, urlunsplit
 
+from harness.caveats import Cautioned
 from harness.errors import HarnessError
 from harness.measured import Counted, EntryCounted, LoadReported, LoadWatched, Probed, Timed
 
 __all__ = [
+    "Cautioned",
     "Counted",
     "EntryCounted",
     "Event",
@@ -277,6 +279,7 @@ Event = (
     | PhaseStarted
     | PhaseEnded
     | Resolved
+    | Cautioned
     | Weakened
     | Injected
     | ShareSeen

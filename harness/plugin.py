@@ -1,8 +1,8 @@
 """The pytest plugin: experiments are tests that use the fixture `run`.
 
 Exit codes: 0 when every verdict was the expected one, 10 when the only tests that failed are INCONCLUSIVE, 1
-for any other failure, 2 when there is no mesh to work with or the session was interrupted. A session whose
-tests use none of these fixtures imports nothing more than this file.
+for any other failure, 2 when there is no mesh to work with, preflight refused, or the session was interrupted. A
+session whose tests use none of these fixtures imports nothing more than this file and the options.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO
 import pytest
 
 from harness.errors import HarnessError
+from harness.options import add_options
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from rich.table import Table
+
+    from harness.caveats import Caveat
     from harness.changes import Change
     from harness.experiment import Experiment, Mesh
-    from harness.rbac import Need
     from harness.report import Outcome
     from harness.verdict import Judgement, Verdict
 
@@ -34,6 +37,7 @@ INCONCLUSIVE_EXIT = 10
 """The exit code of a session in which nothing failed but verdicts that could not be reached."""
 
 _NO_MESH_EXIT = 2
+_REFUSED_EXIT = 2  # as above: something has to be mended first
 _NAME = "harness-session"
 _PATIENCE_LOCAL = 20.0
 _WIDTH = 160  # of the table where there is no terminal to fit
@@ -42,31 +46,7 @@ _PATIENCE_EXISTING = 90.0  # Prometheus usually scrapes a cluster every 15 s
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of the harness; without any of them the experiments run on a local mesh."""
-    group = parser.getgroup("harness", "resilience experiments on a service mesh")
-    group.addoption("--mesh", choices=("local",), help="bring a mesh up on this machine (default)")
-    group.addoption("--kubeconfig", metavar="FILE", help="an existing mesh: its kubeconfig")
-    group.addoption("--kube-context", metavar="NAME", help="an existing mesh: the context in the kubeconfig")
-    group.addoption("--allow-context", metavar="NAME", help="experiment there although it is protected")
-    parser.addini("protected_contexts", "patterns of contexts to be confirmed", "args", default=["*prod*"])
-    group.addoption("--entry-url", metavar="URL", help="an existing mesh: where traffic enters it")
-    group.addoption("--prometheus-url", metavar="URL", help="an existing mesh: its Prometheus")
-    group.addoption(
-        "--manifests", metavar="PATH", action="append", help="what the local mesh runs (repeatable)"
-    )
-    group.addoption(
-        "--harness-seed", metavar="N", type=int, help="repeat the random choices of an earlier run"
-    )
-    group.addoption("--harness-reports", metavar="DIR", help="where reports go (default: reports)")
-    group.addoption(
-        "--harness-dry-run", action="store_true", help="show what each experiment would do; write nothing"
-    )
-    group.addoption(
-        "--harness-rbac", metavar="FILE", help="as a dry run; write the Roles that they need to a file"
-    )
-    group.addoption(
-        "--harness-patience", metavar="SECONDS", type=float,
-        help="how long metrics may take to show something, over three scrapes (default: 20, existing mesh: 90)",
-    )  # fmt: skip
+    add_options(parser)
 
 
 class Run(Protocol):
@@ -85,6 +65,8 @@ class _Session:
     def __init__(self, config: pytest.Config) -> None:
         from datetime import datetime  # noqa: PLC0415 - sessions without experiments pay nothing
 
+        from harness.rehearsal import Rehearsal  # noqa: PLC0415 - as above
+
         given: int | None = config.getoption("--harness-seed")
         reports = config.getoption("--harness-reports")
         self.config = config
@@ -92,8 +74,9 @@ class _Session:
         self.seed = secrets.randbelow(2**32) if given is None else given
         self.directory = ((Path(reports) if reports else config.rootpath / "reports") / self.name).absolute()
         self.runs = 0
-        self.needs: set[Need] = set()
-        self.is_dry: bool = config.option.harness_dry_run or bool(config.option.harness_rbac)
+        self.rehearsal = Rehearsal(config.option)
+        self._caveats: list[tuple[str, Caveat]] = []
+        self._refused: set[str] = set()
         self._inconclusive: set[str] = set()
         self._failed: set[str] = set()
 
@@ -122,6 +105,13 @@ class _Session:
         """One more run is over."""
         if outcome.judgement.verdict.name == "INCONCLUSIVE" and not outcome.as_expected:
             self._inconclusive.add(nodeid)
+        self.caution(outcome.caveats, nodeid)
+
+    def caution(self, caveats: Sequence[Caveat], nodeid: str) -> None:
+        """Keeps what preflight found of an experiment."""
+        self._caveats += [(nodeid.rpartition("::")[2], caveat) for caveat in caveats]
+        if any(caveat.stops for caveat in caveats):
+            self._refused.add(nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remembers which tests failed."""
@@ -129,30 +119,40 @@ class _Session:
             self._failed.add(report.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Gives a session in which nothing but INCONCLUSIVE failed an exit code of its own; writes the Roles."""
-        if target := self.config.option.harness_rbac:
-            _write_roles(Path(target), self.needs)
+        """Gives a session in which nothing but INCONCLUSIVE failed an exit code of its own; ends a rehearsal."""
+        self.rehearsal.end()
+        refused = self._refused if self.rehearsal.asked else self._refused & self._failed
         if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self._failed <= self._inconclusive:
-            session.exitstatus = INCONCLUSIVE_EXIT
+            session.exitstatus = _REFUSED_EXIT if refused else INCONCLUSIVE_EXIT
+        elif session.exitstatus == pytest.ExitCode.OK and refused:
+            session.exitstatus = _REFUSED_EXIT
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Shows the verdicts, and where the report is."""
+        """Shows what preflight found, the verdicts, and where the report is."""
+        if self._caveats:
+            from harness.preflight import table  # noqa: PLC0415 - as above
+
+            self._show(table(self._caveats), terminalreporter)
+        elif self.config.option.harness_check:
+            terminalreporter.write_line("Preflight has found nothing.")
         if not any(self.directory.glob("*.jsonl")):
             return
-        from rich.console import Console  # noqa: PLC0415 - as above
-
         from harness import report  # noqa: PLC0415 - as above
+
+        try:
+            self._show(report.table(report.outcomes(self.directory)), terminalreporter)
+            terminalreporter.write_line(f"Report: {report.write(self.directory)}")
+        except (HarnessError, OSError) as error:
+            terminalreporter.write_line(f"There is no report: {error}", red=True)
+
+    def _show(self, table: Table, terminalreporter: pytest.TerminalReporter) -> None:
+        from rich.console import Console  # noqa: PLC0415 - as above
 
         writer = self.config.get_terminal_writer()
         text = StringIO()
         width = writer.fullwidth if sys.stdout.isatty() else _WIDTH
-        console = Console(file=text, width=width, force_terminal=writer.hasmarkup)
-        try:
-            console.print(report.table(report.outcomes(self.directory)))
-            terminalreporter.write(text.getvalue())
-            terminalreporter.write_line(f"Report: {report.write(self.directory)}")
-        except (HarnessError, OSError) as error:
-            terminalreporter.write_line(f"There is no report: {error}", red=True)
+        Console(file=text, width=width, force_terminal=writer.hasmarkup).print(table)
+        terminalreporter.write(text.getvalue())
 
 
 @pytest.fixture(scope="session")
@@ -182,8 +182,8 @@ def run(request: pytest.FixtureRequest, mesh: Mesh) -> Run:
         experiment: Experiment, *, weaken: Sequence[Change] = (), expect: Verdict = Verdict.HELD
     ) -> Judgement:
         __tracebackhide__ = True
-        if session.is_dry:
-            _plan(session, mesh, experiment, request.node.name, weaken)
+        if session.rehearsal.asked:
+            _rehearse(session, mesh, experiment, request.node.nodeid, weaken=weaken, expect=expect)
         number = next(numbers)
         name = request.node.name if number == 1 else f"{request.node.name} #{number}"
         try:
@@ -247,7 +247,7 @@ def _connect(session: _Session, stack: ExitStack) -> Mesh:
     mesh = Mesh(cluster, entry, Prometheus(prometheus), patience=patience)
     stack.callback(mesh.prometheus.close)
     session.say(f"Seed {session.seed} (repeat with --harness-seed={session.seed})")
-    if session.is_dry:
+    if session.rehearsal.asked:
         return mesh
     if existing:
         confirm(cluster.context, session.config.getini("protected_contexts"), options.allow_context)
@@ -319,26 +319,23 @@ def _check_entry(url: str) -> None:
         ) from error
 
 
-def _plan(
-    session: _Session, mesh: Mesh, experiment: Experiment, name: str, weaken: Sequence[Change]
+def _rehearse(
+    session: _Session,
+    mesh: Mesh,
+    experiment: Experiment,
+    nodeid: str,
+    *,
+    weaken: Sequence[Change],
+    expect: Verdict,
 ) -> NoReturn:
-    """Shows what a run would do, and skips the rest of the test: it has no verdict to look at."""
-    from harness.dryrun import plan  # noqa: PLC0415 - as above
-
-    run_id = f"{session.name}-{session.runs + 1}"
-    planned = plan(experiment, mesh.cluster, run=run_id, seed=session.seed, weaken=weaken)
-    session.needs |= planned.needs
-    if session.config.option.harness_dry_run:
-        session.say(f"\n--- # {name}\n{planned.text}")
-    pytest.skip("dry run: nothing was written")
-
-
-def _write_roles(path: Path, needs: set[Need]) -> None:
-    import yaml  # noqa: PLC0415 - as above
-
-    from harness.rbac import roles  # noqa: PLC0415 - as above
-
-    path.write_text(yaml.safe_dump_all(roles(needs), sort_keys=False))
+    """Shows what a run would do or not prove, and skips the rest of the test: it has no verdict to look at."""
+    text, caveats = session.rehearsal.rehearse(
+        experiment, mesh, run=session.name, seed=session.seed, weaken=weaken, expect=expect
+    )
+    if text:
+        session.say(f"\n--- # {nodeid.rpartition('::')[2]}\n{text}")
+    session.caution(caveats, nodeid)
+    pytest.skip("rehearsal: nothing was written")
 
 
 def _perform(
@@ -354,6 +351,7 @@ def _perform(
     from harness import experiment as engine  # noqa: PLC0415 - as above
     from harness.journal import Journal  # noqa: PLC0415 - as above
     from harness.ledger import Ledger  # noqa: PLC0415 - as above
+    from harness.preflight import overriding, preflight  # noqa: PLC0415 - as above
     from harness.progress import follow  # noqa: PLC0415 - as above
     from harness.report import Outcome, attach  # noqa: PLC0415 - as above
 
@@ -375,6 +373,7 @@ def _perform(
                 watch=watch,
                 weaken=weaken,
                 expect=expect,
+                preflight=overriding(preflight) if session.config.option.no_preflight else preflight,
             )
         outcome = Outcome.of(path)
         print("\n".join(_lines(outcome)), file=stream, flush=True)

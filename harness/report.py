@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness import chart, journal
 from harness.assessment import burn_rate
+from harness.caveats import Caveat
 from harness.counts import Counts
 from harness.errors import HarnessError
 from harness.journal import Event, select
@@ -55,6 +56,11 @@ class Outcome:
     def as_expected(self) -> bool:
         """Whether the verdict is the one that the test asked for."""
         return self.judgement.verdict.name == self.started.expected
+
+    @property
+    def caveats(self) -> tuple[Caveat, ...]:
+        """What preflight found."""
+        return tuple(event.caveat for event in select(self.events, journal.Cautioned))
 
     @property
     def title(self) -> str:
@@ -236,7 +242,8 @@ def _facts(phase: str, one: Outcome) -> tuple[str, ...]:
         case "resolve":
             pods = tuple(", ".join(event.pods) for event in select(events, journal.Resolved))
             weakened = tuple(f"weakened: {change}" for change in one.started.weakened)
-            return (f"target {one.started.target}: {'; '.join(pods) or 'no pods'}", *weakened)
+            caveats = tuple(f"preflight, {_word(caveat)}: {caveat}" for caveat in one.caveats)
+            return (f"target {one.started.target}: {'; '.join(pods) or 'no pods'}", *weakened, *caveats)
         case "inject":
             changes = tuple(text for event in select(events, journal.Injected) for text in event.changes)
             return changes or ("nothing was changed",)
@@ -252,6 +259,10 @@ def _facts(phase: str, one: Outcome) -> tuple[str, ...]:
             return (*counted, *map(_recovery, select(events, journal.Recovered)))
         case _:
             return counted
+
+
+def _word(caveat: Caveat) -> str:
+    return f"{caveat.severity} (overridden)" if caveat.overridden else caveat.severity
 
 
 def _seen(event: journal.Counted, objective: journal.Objective) -> str:

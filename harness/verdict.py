@@ -76,7 +76,12 @@ def judge(events: Sequence[Event]) -> Judgement:
         stops = (*(obstacles(every) or (proof,)), *blame)
         return Judgement(Verdict.INCONCLUSIVE, tuple(dict.fromkeys(stops)), findings, proof)
     if violations:
-        return Judgement(Verdict.VIOLATED, (*violations, *obstacles(every), *unproven), findings, proof)
+        return Judgement(
+            Verdict.VIOLATED,
+            (*violations, *obstacles(every), *unproven, *_overridden(every)),
+            findings,
+            proof,
+        )
     doubts = (
         *obstacles(every),
         *_reasons(findings, Verdict.INCONCLUSIVE),
@@ -85,7 +90,17 @@ def judge(events: Sequence[Event]) -> Judgement:
     )
     if doubts:
         return Judgement(Verdict.INCONCLUSIVE, tuple(dict.fromkeys(doubts)), findings, proof)
-    return Judgement(Verdict.HELD, _reasons(findings, Verdict.HELD), findings, proof)
+    return Judgement(Verdict.HELD, (*_reasons(findings, Verdict.HELD), *_overridden(every)), findings, proof)
+
+
+def _overridden(events: tuple[Event, ...]) -> tuple[str, ...]:
+    """What takes from a definite verdict: the run would have been refused for it, and was begun nevertheless."""
+    found = (event.caveat for event in select(events, journal.Cautioned))
+    return tuple(
+        f"preflight would have refused this run and was overridden: {caveat}"
+        for caveat in found
+        if caveat.overridden
+    )
 
 
 def _findings(started: journal.RunStarted, events: tuple[Event, ...]) -> tuple[Finding, ...]:

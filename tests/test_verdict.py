@@ -1,10 +1,13 @@
 """The judge: pure over the journal, three-valued, and right as often as it says."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import journal as log
+from harness.caveats import Caveat
 from harness.counts import Counts
 from harness.journal import Objective
 from harness.proof import as_asked, enough_requests
@@ -333,3 +336,17 @@ def test_a_fault_that_is_aimed_at_some_requests_hits_any_of_them_but_no_more_tha
         resolved if isinstance(event, log.Resolved) else event for event in course(hits=hits, requests=total)
     ]
     assert (judge(events).verdict is HELD) is asked
+
+
+def test_a_verdict_of_a_run_that_preflight_would_have_refused_says_so():
+    """Both definite ones; warnings are no reason of theirs."""
+    caveat = Caveat("unbound", "refuse", "nobody sees it", "VirtualService shop/a spec.gateways", "add mesh")
+    overridden = log.Cautioned.of(0.5, replace(caveat, overridden=True))
+    for fields, verdict in (({}, HELD), ({"good": 500}, VIOLATED)):
+        judgement = judge(course(extra=(overridden,), **fields))
+        assert judgement.verdict is verdict
+        [said] = [reason for reason in judgement.reasons if "preflight" in reason]
+        assert "would have refused this run and was overridden" in said
+        assert "VirtualService shop/a spec.gateways: nobody sees it; add mesh" in said
+    warned = log.Cautioned.of(0.5, replace(caveat, severity="warn"))
+    assert judge(course(extra=(warned,))) == judge(course())

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from harness import journal as log
+from harness.caveats import Cautioned
 from harness.changes import Change, need_open
 from harness.errors import HarnessError
 from harness.experiment.beats import Beats
 from harness.experiment.context import Context, objective, phase
 from harness.experiment.interrupts import Interrupts, interruptible
 from harness.experiment.meter import Meter
-from harness.experiment.model import Experiment, Mesh, Quiet, Watch
+from harness.experiment.model import Experiment, Mesh, Preflight, Quiet, Watch
 from harness.experiment.necessary import necessary
 from harness.experiment.observation import await_evidence, await_gate, observe
 from harness.experiment.reconciliation import reconcile, watched
@@ -50,18 +51,23 @@ def run(
     watch: Watch | None = None,
     weaken: Sequence[Change] = (),
     expect: Verdict = Verdict.HELD,
+    preflight: Preflight | None = None,
 ) -> Judgement:
     """Runs an experiment once, to be called in the main thread, and gives the judgement of its journal.
 
-    `weaken` are policy changes that are in force during the whole run: the control that has to turn the
-    verdict red. `run_id` is part of the names of created objects, so at most 40 of a-z, 0-9 and "-".
-    Whatever keeps the run from going on (HarnessError) ends it INCONCLUSIVE with the reason; so does what an
-    earlier run left and cannot be undone now. With everything undone it raises KeyboardInterrupt when SIGINT,
-    SIGTERM or SIGHUP comes, and OSError when the journal cannot be written. A watch that fails is not asked again.
+    `weaken` are policy changes that are in force during the whole run: the control that has to turn the verdict
+    red. `preflight` looks at what the run cannot prove; what it finds goes to the journal, and a caveat that
+    stops ends the run before anything is changed. `run_id` is part of the names of created objects, so at most
+    40 of a-z, 0-9 and "-". Whatever keeps the run from going on (HarnessError) ends it INCONCLUSIVE with the
+    reason; so does what an earlier run left and cannot be undone now. With everything undone it raises
+    KeyboardInterrupt when SIGINT, SIGTERM or SIGHUP comes, and OSError when the journal cannot be written. A
+    watch that fails is not asked again.
     """
     shielded = _Shielded(watch or Quiet())
-    course = _Course(experiment, mesh, run_id, seed, journal, ledger, shielded, tuple(weaken))
-    journal.write(course.started(name, expect))
+    course = _Course(
+        experiment, mesh, run_id, seed, journal, ledger, shielded, tuple(weaken), expect, preflight
+    )
+    journal.write(course.started(name))
     with interruptible() as interrupts:
         try:
             course.follow(interrupts)
@@ -90,8 +96,10 @@ class _Course:
     ledger: Ledger
     watch: Watch
     weaken: tuple[Change, ...]
+    expect: Verdict
+    preflight: Preflight | None
 
-    def started(self, name: str, expect: Verdict) -> log.RunStarted:
+    def started(self, name: str) -> log.RunStarted:
         experiment, mesh = self.experiment, self.mesh
         return log.RunStarted(
             at=time.time(),
@@ -110,7 +118,7 @@ class _Course:
             api=mesh.cluster.host,
             entry=mesh.entry_url,
             prometheus=mesh.prometheus.url,
-            expected=expect.name,
+            expected=self.expect.name,
         )
 
     def follow(self, interrupts: Interrupts) -> None:
@@ -155,6 +163,7 @@ class _Course:
             healing = self._heal()
             fault, target = self.experiment.fault, self.experiment.target
             scene = resolve(self.mesh.cluster, target, run=self.run_id, seed=self.seed, fault=fault)
+            self._look_ahead(scene)
             self.experiment.blast_radius.check(fault, scene)
             for change in self.weaken:
                 need_open(change)
@@ -164,6 +173,17 @@ class _Course:
         with interrupts.released():
             self._check(healing)
             return self._resolved(scene, evidence), scene, evidence
+
+    def _look_ahead(self, scene: Scene) -> None:
+        """Writes down what this run cannot prove. Raises HarnessError when it may not begin for that."""
+        if self.preflight is None:
+            return
+        held = self.expect is Verdict.HELD
+        found = self.preflight(self.experiment, self.mesh, scene, expects_held=held)
+        for caveat in found:
+            self.journal.write(Cautioned.of(time.time(), caveat))
+        if stops := [str(caveat) for caveat in found if caveat.stops]:
+            raise HarnessError(f"Preflight refuses the run: {'; '.join(stops)}.")
 
     def _check_rights(self, scene: Scene) -> None:
         """Raises HarnessError when the credentials lack a right that this run needs; names all of them."""

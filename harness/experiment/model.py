@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from harness.caveats import Caveat
 from harness.cluster import Cluster
 from harness.errors import HarnessError
-from harness.faults import BlastRadius, Fault, Target
+from harness.faults import BlastRadius, Fault, Scene, Target
 from harness.load import Load
 from harness.prometheus import Prometheus
 from harness.slo import SLO
@@ -68,6 +69,16 @@ class Experiment:
     def indicators(self) -> tuple[SLO, ...]:
         """Everything that is counted: the hypothesis and the guardrails."""
         return (*self.hypothesis, *self.guardrails)
+
+
+class Preflight(Protocol):
+    """Whoever looks before a run at what it cannot prove (see harness.preflight)."""
+
+    def __call__(
+        self, experiment: Experiment, mesh: Mesh, scene: Scene, *, expects_held: bool = True
+    ) -> Sequence[Caveat]:
+        """The caveats of an experiment on a resolved target. Raises HarnessError when it cannot look."""
+        ...
 
 
 class Watch(Protocol):

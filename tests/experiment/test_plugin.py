@@ -49,6 +49,11 @@ def test_violated(run):
 def test_inconclusive(run):
     run(experiment(Nothing(), app="nobody"))
 
+def test_undecidable(run):
+    strict = SLO("strict", availability("payments", "shop"), at_least=0.99999)
+    run(Experiment([strict], Target("payments", "shop"), Abort(503, 30), Load(PROFILE, rate=50), observe=3.0,
+                   blast_radius=BlastRadius(max_pods=3)))
+
 def test_not_red(run):
     run(experiment(Nothing()), expect=Verdict.VIOLATED)
 
@@ -312,7 +317,7 @@ def test_sessions_without_experiments_pay_nothing(session, pytester):
     ]
     program = f"import sys, harness.plugin; print([name for name in {heavy!r} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
-    assert not (pytester.path / "reports").exists()
+    assert not list((pytester.path / "reports").glob("*/*.jsonl"))
 
 
 def test_a_dry_run_shows_everything_and_writes_nothing(session, world):
@@ -353,5 +358,45 @@ def test_the_roles_that_experiments_need_are_worked_out_from_their_changes(sessi
         "pods": ["list"],
         "virtualservices": ["get", "update"],
         "envoyfilters": ["create", "delete", "get"],
+        **{kind: ["list"] for kind in ("services", "deployments", "poddisruptionbudgets")},
     }
+    [whole] = [role for role in found if role["kind"] == "ClusterRole"]
+    reads = {
+        resource for rule in whole["rules"] if rule["verbs"] == ["list"] for resource in rule["resources"]
+    }
+    assert reads == {"virtualservices", "destinationrules", "gateways", "sidecars"}
     assert world.api.writes() == []
+
+
+def test_what_preflight_refuses_is_not_run_and_ends_the_session_with_2(session, pytester, world):
+    """Field, reason and fix are in a table and in the report; nothing is injected."""
+    result = session("test_undecidable")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(
+        ["*INCONCLUSIVE (expected HELD)*", "*Preflight refuses the run*SLO \"strict\" at_least*", "*Preflight*",
+         "*test_undecidable*refuse*strict*HELD takes*"]
+    )  # fmt: skip
+    assert (
+        "preflight, refuse: SLO &quot;strict&quot; at_least" in (reports(pytester) / "index.html").read_text()
+    )
+    assert not [request for request in world.api.writes() if "envoyfilters" in request.path]
+
+
+def test_what_preflight_refuses_can_be_run_and_the_report_says_so(session, pytester):
+    """It is what it would have been: too few requests."""
+    result = session("test_undecidable", "--no-preflight")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(
+        ["*  observe * s  *", "*INCONCLUSIVE (expected HELD)*", "*refuse*overridden*"]
+    )
+    assert "preflight, refuse (overridden)" in (reports(pytester) / "index.html").read_text()
+
+
+def test_a_check_runs_nothing(session, pytester, world):
+    """It ends with 2 where a run would be refused, and with 0 where none would be."""
+    result = session("test_undecidable", "test_held", "--harness-check")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["*test_undecidable*refuse*", "*2 skipped*"])
+    assert world.api.writes() == []
+    assert not list((pytester.path / "reports").glob("*/*.jsonl"))
+    assert session("test_held", "--harness-check").ret == 0
