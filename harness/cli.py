@@ -67,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("pytest", nargs=argparse.REMAINDER, help="for example: experiments --mesh=local")
     run.set_defaults(command=_run)
 
+    mutate = commands.add_parser(
+        "mutate", help="weaken what experiments guard, one field at a time, and see whether they notice"
+    )
+    mutate.add_argument("pytest", nargs=argparse.REMAINDER, help="as for run (default: experiments)")
+    mutate.set_defaults(command=_mutate)
+
     rbac = commands.add_parser("rbac", help="print the least Roles with which experiments can be run")
     rbac.add_argument("pytest", nargs=argparse.REMAINDER, help="as for run (default: experiments)")
     rbac.set_defaults(command=_rbac)
@@ -163,6 +169,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run:
         given.insert(0, "--harness-dry-run")
     return _pytest(given)
+
+
+def _mutate(options: argparse.Namespace) -> int:
+    return _pytest(["--harness-mutate", *options.pytest])
 
 
 def _rbac(options: argparse.Namespace) -> int:

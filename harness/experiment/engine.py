@@ -139,13 +139,13 @@ class _Course:
 
     def _act(self, context: Context, interrupts: Interrupts) -> None:
         """The phases from gate to recover."""
-        with self._weakened(context, interrupts) as context:  # noqa: PLW2901
-            steady = not self.weaken and not isinstance(context.evidence, NoEvidence)
-            with phase("gate", context):
-                await_gate(context, steady=steady)
-            ended, ready_at = self._fault(context, interrupts)
-            with phase("recover", context):
-                recover(context, since=ended, ready_at=ready_at)
+        with self._weakened(context, interrupts) as weakened:
+            steady = not self.weaken and not isinstance(weakened.evidence, NoEvidence)
+            with phase("gate", weakened):
+                await_gate(weakened, steady=steady)
+            ended, ready_at = self._fault(weakened, interrupts)
+            with phase("recover", weakened):
+                recover(weakened, since=ended, ready_at=ready_at)
 
     def _resolve(self, tenure: Tenure, interrupts: Interrupts) -> tuple[Meter, Scene, Evidence]:
         """Heals, takes the mesh, finds the pods and refuses what reaches too far, before anything is changed."""

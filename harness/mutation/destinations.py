@@ -116,5 +116,8 @@ def _subsets(manifest: Manifest, objects: Sequence[Manifest]) -> Iterator[Weaken
         yield Weakening(path, ABSENT, f"subset {subset['name']} dropped", "requests to it find no pod")
         if subset.get("labels"):
             yield Weakening(
-                (*path, "labels"), ABSENT, f"subset {subset['name']} widened", "every pod of the host is in it"
+                (*path, "labels"),
+                ABSENT,
+                f"subset {subset['name']} widened",
+                "every pod of the host is in it",
             )

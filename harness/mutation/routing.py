@@ -84,15 +84,15 @@ def _timeouts(path: Path, route: Any) -> Iterator[Weakening]:
             yield Weakening(at, written(2 * timeout), "perTryTimeout beyond the timeout", why)
 
 
-def _destinations(
-    path: Path, route: Any, namespace: str, objects: Sequence[Manifest]
-) -> Iterator[Weakening]:
+def _destinations(path: Path, route: Any, namespace: str, objects: Sequence[Manifest]) -> Iterator[Weakening]:
     every = route.get("route") or []
     for number, one in enumerate(every):
         to, at = one["destination"], (*path, "route", number, "destination", "subset")
         if "subset" not in to:
             continue
-        others = [name for name in subsets_of(full_host(to["host"], namespace), objects) if name != to["subset"]]
+        others = [
+            name for name in subsets_of(full_host(to["host"], namespace), objects) if name != to["subset"]
+        ]
         if others:
             yield Weakening(at, others[0], f"subset swapped for {others[0]}", "other pods answer")
             yield Weakening(at, ABSENT, "subset left out", "pods of every subset answer")
@@ -106,7 +106,9 @@ def _weights(path: Path, weights: Sequence[int]) -> Iterator[Weakening]:
     least = weights.index(min(weights))
     if weights[least] * len(weights) < total:
         at = (*path, "route", least, "weight")
-        yield Weakening(at, total - weights[least], "weight raised to half", "more requests go there than meant")
+        yield Weakening(
+            at, total - weights[least], "weight raised to half", "more requests go there than meant"
+        )
     for number, weight in enumerate(weights):
         if 0 < weight < total:
             yield Weakening((*path, "route", number, "weight"), 0, "weight taken", "no request goes there")

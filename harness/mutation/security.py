@@ -21,7 +21,7 @@ def weaker_peer_authentication(manifest: Manifest, objects: Sequence[Manifest]) 
     spec = manifest.get("spec") or {}
     yield from _modes(("spec", "mtls", "mode"), spec.get("mtls"))
     for port, one in (spec.get("portLevelMtls") or {}).items():
-        at = ("spec", "portLevelMtls", port)
+        at: Path = ("spec", "portLevelMtls", port)
         yield from _modes((*at, "mode"), one)
         yield Weakening(at, ABSENT, f"exception of port {port} dropped", "the port is as all others")
 
@@ -37,7 +37,7 @@ def weaker_authorization_policy(manifest: Manifest, objects: Sequence[Manifest])
     spec = manifest.get("spec") or {}
     action, rules = spec.get("action", "ALLOW"), spec.get("rules") or []
     for number, rule in enumerate(rules):
-        at = ("spec", "rules", number)
+        at: Path = ("spec", "rules", number)
         why = "what it denies is allowed" if action == "DENY" else "what it allows is denied"
         yield Weakening(at, ABSENT, f"rule {number} dropped", why)
         if action == "ALLOW":
@@ -72,23 +72,27 @@ def weaker_sidecar(manifest: Manifest, objects: Sequence[Manifest]) -> Iterator[
     spec = manifest.get("spec") or {}
     policy = spec.get("outboundTrafficPolicy") or {}
     if policy.get("mode") == "REGISTRY_ONLY":
-        at = ("spec", "outboundTrafficPolicy", "mode")
-        yield Weakening(at, "ALLOW_ANY", "REGISTRY_ONLY to ALLOW_ANY", "hosts that nobody declared are reached")
+        why = "hosts that nobody declared are reached"
+        mode = ("spec", "outboundTrafficPolicy", "mode")
+        yield Weakening(mode, "ALLOW_ANY", "REGISTRY_ONLY to ALLOW_ANY", why)
     for number, listener in enumerate(spec.get("egress") or ()):
         if "*/*" not in listener.get("hosts", ()):
-            at = ("spec", "egress", number, "hosts")
-            yield Weakening(at, ["*/*"], "egress widened to all", "hosts are reached that are not meant to be")
+            why, at = "hosts are reached that are not meant to be", ("spec", "egress", number, "hosts")
+            yield Weakening(at, ["*/*"], "egress widened to all", why)
 
 
 def weaker_gateway(manifest: Manifest, objects: Sequence[Manifest]) -> Iterator[Weakening]:
     """TLS at its servers, and the hosts that they take."""
     for number, server in enumerate(manifest["spec"].get("servers") or ()):
-        at, tls = ("spec", "servers", number), server.get("tls") or {}
+        at: Path = ("spec", "servers", number)
+        tls = server.get("tls") or {}
         if tls.get("mode") == "MUTUAL":
             why = "callers without a certificate are let in"
             yield Weakening((*at, "tls", "mode"), "SIMPLE", "MUTUAL to SIMPLE", why)
         if tls.get("httpsRedirect"):
-            yield Weakening((*at, "tls", "httpsRedirect"), ABSENT, "redirect dropped", "plain HTTP is answered")
+            yield Weakening(
+                (*at, "tls", "httpsRedirect"), ABSENT, "redirect dropped", "plain HTTP is answered"
+            )
         if "minProtocolVersion" in tls:
             why = "older versions of TLS are taken"
             yield Weakening((*at, "tls", "minProtocolVersion"), ABSENT, "minProtocolVersion dropped", why)
