@@ -10,6 +10,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
@@ -37,6 +38,7 @@ from harness.mutation import (
 )
 from harness.mutation.page import page, remarks, table
 from harness.mutation.score import declared_equivalent
+from harness.repeats import play
 from harness.verdict import Judgement, Verdict
 
 _REFUSED: Final = 2  # the exit code where something has to be mended first
@@ -67,12 +69,21 @@ class Run(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What one experiment said of a mutant, and what its verdict rests on."""
+
+    experiment: str
+    verdict: Verdict
+    why: str = ""
+
+
 class _EnoughError(Exception):
     """Ends a test with a mutant as soon as its verdict is known."""
 
 
 class Campaign:
-    """One session of `harness mutate`; `score` is there when it has gone through to its end."""
+    """One session of `harness mutate`; `score` is there as soon as there are mutants, and grows."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.score: Score | None = None
@@ -110,12 +121,10 @@ class Campaign:
         """The loop over the tests, and then over the mutants."""
         if session.testsfailed or session.config.option.collectonly:
             return None  # pytest says what is wrong, or lists the tests
-        for item in session.items:
-            # The session as the next test keeps what all tests share, the mesh, and ends everything else.
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=session)
+        play(session)
         self._refuse_red()
         try:
-            self.score = self._course(session)
+            self._go_through(session)
         except HarnessError as error:
             pytest.exit(str(error), returncode=_REFUSED)
         return True
@@ -127,8 +136,8 @@ class Campaign:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fails a session with a mutant that was not killed."""
-        if self.score is not None and not self.score.is_full:
+        """Fails a session with a mutant that was not killed; one that was interrupted has a code of its own."""
+        if self.score is not None and not self.score.is_full and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -173,7 +182,7 @@ class Campaign:
                 "No experiment was run, so there is nothing that could notice a mutant; give paths of some."
             )
 
-    def _course(self, session: pytest.Session) -> Score:
+    def _go_through(self, session: pytest.Session) -> None:
         """Every mutant that is guarded, one after the other. Raises HarnessError when there is none."""
         objects = self._objects()
         every = mutants(objects)
@@ -187,12 +196,13 @@ class Campaign:
                 "Nothing of what the experiments guard can be weakened; see Experiment.guards."
             )
         self._session.say(f"\n{len(guarded)} of {len(every)} mutants are guarded by an experiment")
-        results: list[Result] = []
+        unguarded = tuple(mutant for mutant, items in found if not items)
+        self.score = Score((), unguarded, left=len(guarded))
         for number, (mutant, items) in enumerate(guarded, start=1):
             self._session.say(f"[{number}/{len(guarded)}] {mutant}")
-            results.append(self._result(mutant, items, session, declared.get(str(mutant))))
-            self._session.say(f"    {_told(results[-1])}")
-        return Score(tuple(results), tuple(mutant for mutant, items in found if not items))
+            result = self._result(mutant, items, session, declared.get(str(mutant)))
+            self._session.say(f"    {_told(result)}")
+            self.score = Score((*self.score.results, result), unguarded, left=len(guarded) - number)
 
     def _objects(self) -> tuple[Manifest, ...]:
         """The objects that can be guarded: of the namespaces that the experiments are about."""
@@ -221,33 +231,29 @@ class Campaign:
         if equivalent is not None:
             return Result(mutant, Fate.EQUIVALENT, reason=equivalent)
         since = time.monotonic()
-        by: list[str] = []
-        fate, reason = Fate.SURVIVED, ""
+        seen: list[Seen] = []
         for item in items:
-            by.append(item.name)
-            verdict, why = self._verdict(mutant, item, session)
-            if verdict is Verdict.VIOLATED:
-                fate, reason = Fate.KILLED, why
+            seen.append(self._verdict(mutant, item, session))
+            if seen[-1].verdict is Verdict.VIOLATED:
                 break
-            if verdict is Verdict.INCONCLUSIVE:
-                fate, reason = Fate.UNDECIDED, f"{item.name}: {why}"
-        return Result(mutant, fate, tuple(by), reason, time.monotonic() - since)
+        return fated(mutant, seen, time.monotonic() - since)
 
-    def _verdict(self, mutant: Mutant, item: pytest.Item, session: pytest.Session) -> tuple[Verdict, str]:
-        """What an experiment says of a mutant, and why; the mutant is gone afterwards."""
+    def _verdict(self, mutant: Mutant, item: pytest.Item, session: pytest.Session) -> Seen:
+        """What an experiment says of a mutant; the mutant is gone afterwards."""
         self._mutant, self._judgements = mutant, []
         try:
-            reports = runtestprotocol(item, log=False, nextitem=session)  # type: ignore[arg-type]  # as above
+            reports = runtestprotocol(item, log=False, nextitem=session)  # type: ignore[arg-type]  # see `play`
         finally:
             self._mutant = None
         self._settle(mutant)
         worst = max(self._judgements, key=lambda one: one.verdict, default=None)
         if worst is not None and worst.verdict is not Verdict.HELD:
-            return worst.verdict, next(iter(worst.reasons), worst.evidence)
+            return Seen(item.name, worst.verdict, next(iter(worst.reasons), worst.evidence))
         broken = next((report.longreprtext for report in reports if not report.passed), "")
         if worst is None or broken:
-            return Verdict.INCONCLUSIVE, broken.strip().rpartition("\n")[2] or "no experiment was run"
-        return Verdict.HELD, ""
+            why = broken.strip().rpartition("\n")[2] or "no experiment was run"
+            return Seen(item.name, Verdict.INCONCLUSIVE, why)
+        return Seen(item.name, Verdict.HELD, "")
 
     def _mutated(self, experiment: Experiment, mesh: Mesh, mutant: Mutant, name: str) -> Judgement:
         """Runs an experiment with a mutant in force; ends the test unless it is HELD."""
@@ -276,6 +282,20 @@ class Campaign:
         if mutant.ref.kind == "Deployment" and self._mesh is not None:
             cluster = self._mesh.cluster
             await_settled(cluster, mutant.ref, within=_SETTLES, wait=lambda: time.sleep(_PAUSE))
+
+
+def fated(mutant: Mutant, seen: Sequence[Seen], seconds: float) -> Result:
+    """What became of a mutant that some experiments were run with, which took so many seconds.
+
+    VIOLATED is the only verdict that kills; INCONCLUSIVE proves nothing, neither that it was noticed nor that not.
+    """
+    by = tuple(one.experiment for one in seen)
+    for verdict, fate in ((Verdict.VIOLATED, Fate.KILLED), (Verdict.INCONCLUSIVE, Fate.UNDECIDED)):
+        for one in seen:
+            if one.verdict is verdict:
+                who = "" if fate is Fate.KILLED else f"{one.experiment}: "
+                return Result(mutant, fate, by, f"{who}{one.why}", seconds)
+    return Result(mutant, Fate.SURVIVED, by, "", seconds)
 
 
 def _refuse(sentence: str) -> NoReturn:

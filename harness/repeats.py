@@ -24,6 +24,21 @@ if TYPE_CHECKING:
 _WIDTH = 120  # where there is no terminal to fit
 
 
+def play(session: pytest.Session) -> None:
+    """Runs every test once, as pytest does, but keeps what they all share for those that come after.
+
+    Raises:
+        pytest.Session.Failed, pytest.Session.Interrupted: the session has to stop (`-x`, for example).
+    """
+    for item in session.items:
+        # With the session as the next test, the mesh stays and everything else ends.
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=session)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+
+
 class Repeats:
     """A session whose tests are run `times` times, one round after the other."""
 
@@ -38,11 +53,7 @@ class Repeats:
         if session.testsfailed or session.config.option.collectonly:
             return None  # pytest says what is wrong, or lists the tests
         for _ in range(self._times):
-            for item in session.items:
-                # The session as the next test keeps what all tests share, the mesh, and ends everything else.
-                item.config.hook.pytest_runtest_protocol(item=item, nextitem=session)
-                if session.shouldstop:
-                    raise session.Interrupted(session.shouldstop)
+            play(session)
         return True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -44,10 +44,17 @@ class Result:
 
 @dataclass(frozen=True)
 class Score:
-    """The results of all mutants that some experiment guards, and the `unguarded` mutants, which were not run."""
+    """What became of the mutants that some experiment guards.
+
+    Attributes:
+        results: one for each that was run, or is equivalent.
+        unguarded: the mutants of fields that no experiment guards; they are not run.
+        left: how many of those that are guarded were not come to.
+    """
 
     results: tuple[Result, ...]
     unguarded: tuple[Mutant, ...] = ()
+    left: int = 0
 
     def of(self, fate: Fate) -> tuple[Result, ...]:
         """Those with this fate."""
@@ -66,7 +73,7 @@ class Score:
     @property
     def is_full(self) -> bool:
         """Whether there was something to kill, and all of it was."""
-        return 0 < self.counted == len(self.of(Fate.KILLED))
+        return not self.left and 0 < self.counted == len(self.of(Fate.KILLED))
 
     def __str__(self) -> str:
         others = [
@@ -77,7 +84,7 @@ class Score:
         # 100 % is said of no score that is not full
         percent = self.percent if self.is_full else min(self.percent, 99.9)
         text = f"Mutation score {percent:.3g} %: {len(self.of(Fate.KILLED))} of {self.counted} mutants killed"
-        return ", ".join((text, *others))
+        return ", ".join((text, *others, *([f"{self.left} not run"] if self.left else [])))
 
 
 def declared_equivalent(lines: Sequence[str], every: Sequence[Mutant]) -> dict[str, str]:

@@ -49,6 +49,13 @@ def test_what_is_inconclusive_is_not_killed_and_what_is_equivalent_does_not_coun
     assert found.is_full == ("100 %" in text)
 
 
+def test_a_campaign_that_was_interrupted_has_no_full_score():
+    """What it did not come to is said."""
+    found = Score(score(Fate.KILLED).results, left=3)
+    assert str(found) == "Mutation score 99.9 %: 1 of 1 mutants killed, 3 not run"
+    assert not found.is_full
+
+
 def test_every_mutant_that_lives_is_named_with_its_reason():
     """And so are the objects that nobody guards."""
     found = score(Fate.KILLED, Fate.SURVIVED, Fate.UNDECIDED, unguarded=(mutant("a"), mutant("b")))
