@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -94,6 +94,7 @@ class Campaign:
         self._mesh: Mesh | None = None
         self._mutant: Mutant | None = None
         self._judgements: list[Judgement] = []
+        self._kills: Counter[pytest.Item] = Counter()
         self._runs = 0
 
     @pytest.fixture
@@ -232,9 +233,12 @@ class Campaign:
             return Result(mutant, Fate.EQUIVALENT, reason=equivalent)
         since = time.monotonic()
         seen: list[Seen] = []
-        for item in items:
+        for item in sorted(
+            items, key=lambda one: -self._kills[one]
+        ):  # who has noticed much notices this, too
             seen.append(self._verdict(mutant, item, session))
             if seen[-1].verdict is Verdict.VIOLATED:
+                self._kills[item] += 1
                 break
         return fated(mutant, seen, time.monotonic() - since)
 
@@ -249,10 +253,9 @@ class Campaign:
         worst = max(self._judgements, key=lambda one: one.verdict, default=None)
         if worst is not None and worst.verdict is not Verdict.HELD:
             return Seen(item.name, worst.verdict, next(iter(worst.reasons), worst.evidence))
-        broken = next((report.longreprtext for report in reports if not report.passed), "")
+        broken = [_message(report) for report in reports if not report.passed]
         if worst is None or broken:
-            why = broken.strip().rpartition("\n")[2] or "no experiment was run"
-            return Seen(item.name, Verdict.INCONCLUSIVE, why)
+            return Seen(item.name, Verdict.INCONCLUSIVE, next(iter(broken), "no experiment was run"))
         return Seen(item.name, Verdict.HELD, "")
 
     def _mutated(self, experiment: Experiment, mesh: Mesh, mutant: Mutant, name: str) -> Judgement:
@@ -296,6 +299,12 @@ def fated(mutant: Mutant, seen: Sequence[Seen], seconds: float) -> Result:
                 who = "" if fate is Fate.KILLED else f"{one.experiment}: "
                 return Result(mutant, fate, by, f"{who}{one.why}", seconds)
     return Result(mutant, Fate.SURVIVED, by, "", seconds)
+
+
+def _message(report: pytest.TestReport) -> str:
+    """The first line of what a test failed with."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return (crash.message if crash else report.longreprtext).strip().partition("\n")[0]
 
 
 def _refuse(sentence: str) -> NoReturn:
