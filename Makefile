@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install run test check bench conformance fuzz kill-matrix clean
+.PHONY: help install run test check bench mutation repeat conformance fuzz kill-matrix clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -29,6 +29,12 @@ check: install  ## lint, types, dependency direction
 
 bench: install  ## the figures of the local mesh (QUICK=1 within two minutes)
 	@PYTHONPATH=tests/support python -m tests.bench.run $(if $(QUICK),--quick)
+
+mutation: install  ## what the experiments guard, weakened one field at a time: the last line is the score
+	@harness mutate experiments
+
+repeat: install  ## the experiments RUNS=20 times: how often each verdict came
+	@harness run experiments --harness-repeat=$(or $(RUNS),20)
 
 CASES := 2000
 SEED :=

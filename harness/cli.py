@@ -84,6 +84,12 @@ def _add_runs(commands: _Commands) -> None:
     check.add_argument("pytest", nargs=argparse.REMAINDER, help="as for run (default: experiments)")
     check.set_defaults(command=_check)
 
+    mutate = commands.add_parser(
+        "mutate", help="weaken what experiments guard, one field at a time, and see whether they notice"
+    )
+    mutate.add_argument("pytest", nargs=argparse.REMAINDER, help="as for run (default: experiments)")
+    mutate.set_defaults(command=_mutate)
+
     rbac = commands.add_parser("rbac", help="print the least Roles with which experiments can be run")
     rbac.add_argument("pytest", nargs=argparse.REMAINDER, help="as for run (default: experiments)")
     rbac.set_defaults(command=_rbac)
@@ -187,6 +193,10 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     return _pytest(["--harness-check", "-q", *options.pytest])
+
+
+def _mutate(options: argparse.Namespace) -> int:
+    return _pytest(["--harness-mutate", *options.pytest])
 
 
 def _rbac(options: argparse.Namespace) -> int:

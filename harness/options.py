@@ -34,6 +34,9 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-check", action="store_true", help="say what each experiment cannot prove; run none"
     )
+    group.addoption("--harness-mutate", action="store_true", help="see whether weaker policies are noticed")
+    group.addoption("--harness-repeat", metavar="N", type=int, default=1, help="run everything N times")
+    parser.addini("equivalent_mutants", "mutants that weaken nothing: <mutant> because <reason>", "linelist")
     group.addoption(
         "--no-preflight", action="store_true", help="run what preflight would refuse; verdicts say so"
     )

@@ -49,6 +49,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets another loop over the tests take the place of pytest's own, when it is asked for."""
+    if config.option.harness_mutate:
+        from harness.campaign import Campaign  # noqa: PLC0415 - sessions without it pay nothing
+
+        config.pluginmanager.register(Campaign(config), "harness-campaign")
+    elif config.option.harness_repeat > 1:
+        from harness.repeats import Repeats  # noqa: PLC0415 - as above
+
+        config.pluginmanager.register(Repeats(config, config.option.harness_repeat), "harness-repeats")
+
+
 class Run(Protocol):
     """The type of the fixture `run`."""
 
@@ -196,7 +208,7 @@ def run(request: pytest.FixtureRequest, mesh: Mesh) -> Run:
             )
         session.add(outcome, request.node.nodeid)
         if not outcome.as_expected:
-            pytest.fail(_failure(outcome), pytrace=False)
+            pytest.fail(outcome.failure, pytrace=False)
         return outcome.judgement
 
     return run_once
@@ -215,7 +227,8 @@ def pytest_runtest_makereport(
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Turns Allure results on when there are experiments, so that each session leaves them with its report."""
-    if session.config.option.collectonly or not any(map(_is_experiment, session.items)):
+    option = session.config.option
+    if option.collectonly or option.harness_mutate or not any(map(_is_experiment, session.items)):
         return
     from harness.report import start_allure  # noqa: PLC0415 - as above
 
@@ -376,21 +389,7 @@ def _perform(
                 preflight=overriding(preflight) if session.config.option.no_preflight else preflight,
             )
         outcome = Outcome.of(path)
-        print("\n".join(_lines(outcome)), file=stream, flush=True)
+        print("\n".join(outcome.lines), file=stream, flush=True)
     if session.config.pluginmanager.get_plugin("allure_listener"):
         attach(outcome)
     return outcome
-
-
-def _lines(outcome: Outcome) -> list[str]:
-    """The verdict with everything it rests on, for people."""
-    judgement = outcome.judgement
-    lines = [f"  {judgement.verdict.name} (expected {outcome.started.expected})"]
-    lines += [f"    {reason}" for reason in judgement.reasons]
-    return [*lines, f"    evidence: {judgement.evidence}"]
-
-
-def _failure(outcome: Outcome) -> str:
-    first = next(iter(outcome.judgement.reasons), outcome.judgement.evidence)
-    title = f"{outcome.judgement.verdict.name} instead of {outcome.started.expected}: {first}"
-    return "\n".join((title, *_lines(outcome), f"  journal: {outcome.path}"))

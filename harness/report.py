@@ -63,6 +63,21 @@ class Outcome:
         return tuple(event.caveat for event in select(self.events, journal.Cautioned))
 
     @property
+    def lines(self) -> list[str]:
+        """The verdict with everything it rests on."""
+        judgement = self.judgement
+        head = f"  {judgement.verdict.name} (expected {self.started.expected})"
+        reasons = [f"    {reason}" for reason in judgement.reasons]
+        return [head, *reasons, f"    evidence: {judgement.evidence}"]
+
+    @property
+    def failure(self) -> str:
+        """What a test says whose verdict is not the one it asked for."""
+        first = next(iter(self.judgement.reasons), self.judgement.evidence)
+        title = f"{self.judgement.verdict.name} instead of {self.started.expected}: {first}"
+        return "\n".join((title, *self.lines, f"  journal: {self.path}"))
+
+    @property
     def title(self) -> str:
         """The test's name as people say it; the fault among its parameters has a place of its own."""
         name = self.started.name.removeprefix("test_").replace(f"[{self.started.fault}]", "")

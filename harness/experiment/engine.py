@@ -25,6 +25,7 @@ from harness.experiment.necessary import necessary
 from harness.experiment.observation import await_evidence, await_gate, observe
 from harness.experiment.reconciliation import reconcile, watched
 from harness.experiment.recovery import recover
+from harness.experiment.settling import await_settled
 from harness.experiment.tenure import Tenure
 from harness.faults import Evidence, NoEvidence, Recurring, Replaced, Scene, Share, foreseen
 from harness.injection import Healing, Injection, apply_changes, heal, inject, resolve
@@ -146,13 +147,13 @@ class _Course:
 
     def _act(self, context: Context, interrupts: Interrupts) -> None:
         """The phases from gate to recover."""
-        with self._weakened(context, interrupts):
-            steady = not self.weaken and not isinstance(context.evidence, NoEvidence)
-            with phase("gate", context):
-                await_gate(context, steady=steady)
-            ended, ready_at = self._fault(context, interrupts)
-            with phase("recover", context):
-                recover(context, since=ended, ready_at=ready_at)
+        with self._weakened(context, interrupts) as weakened:
+            steady = not self.weaken and not isinstance(weakened.evidence, NoEvidence)
+            with phase("gate", weakened):
+                await_gate(weakened, steady=steady)
+            ended, ready_at = self._fault(weakened, interrupts)
+            with phase("recover", weakened):
+                recover(weakened, since=ended, ready_at=ready_at)
 
     def _resolve(self, tenure: Tenure, interrupts: Interrupts) -> tuple[Meter, Scene, Evidence]:
         """Heals, takes the mesh, finds the pods and refuses what reaches too far, before anything is changed."""
@@ -199,14 +200,17 @@ class _Course:
     def _resolved(self, scene: Scene, evidence: Evidence) -> Meter:
         """Writes down what was found; gives what counts from now on."""
         meter = Meter(self.mesh, self.experiment.target.namespace)
+        self._found(meter, scene, evidence)
+        self.journal.write(log.PhaseEnded(meter.now(), "resolve"))
+        return meter
+
+    def _found(self, meter: Meter, scene: Scene, evidence: Evidence) -> None:
         kind = type(evidence).__name__.lower() if not isinstance(evidence, NoEvidence) else "none"
         percent, partial = (
             (evidence.percent, evidence.partial) if isinstance(evidence, Share) else (0.0, False)
         )
         names = tuple(pod.name for pod in scene.pods)
         self.journal.write(log.Resolved(meter.now(), names, kind, percent, partial))
-        self.journal.write(log.PhaseEnded(meter.now(), "resolve"))
-        return meter
 
     def _heal(self) -> Healing:
         """Undoes what earlier runs left."""
@@ -250,10 +254,10 @@ class _Course:
                 )
 
     @contextmanager
-    def _weakened(self, context: Context, interrupts: Interrupts) -> Iterator[None]:
-        """The policy changes of a control run, in force inside."""
+    def _weakened(self, context: Context, interrupts: Interrupts) -> Iterator[Context]:
+        """The run with the policy changes of a control run, in force inside."""
         if not self.weaken:
-            yield
+            yield context
             return
         context.tenure.await_watchdog()
         with interrupts.held():
@@ -267,9 +271,23 @@ class _Course:
             try:
                 with interrupts.released():
                     self.journal.write(log.Weakened(context.now(), _texts(self.weaken)))
-                    yield
+                    yield self._replaced(context)
             finally:
                 self._record(context, "policy", injection.end())
+
+    def _replaced(self, context: Context) -> Context:
+        """The run with the pods that are there now: a workload that was weakened replaces its own."""
+        workloads = [change.ref for change in self.weaken if change.ref.kind == "Deployment"]
+        if not workloads:
+            return context
+        within = self.experiment.recover_within + self.mesh.patience
+        for ref in workloads:
+            await_settled(self.mesh.cluster, ref, within=within, wait=context.wait)
+        fault, target = self.experiment.fault, self.experiment.target
+        scene = resolve(self.mesh.cluster, target, run=self.run_id, seed=self.seed, fault=fault)
+        evidence = fault.evidence(scene)
+        self._found(context.meter, scene, evidence)
+        return replace(context, scene=scene, evidence=evidence)
 
     def _fault(self, context: Context, interrupts: Interrupts) -> tuple[float, float | None]:
         """Inject, observe and revert.

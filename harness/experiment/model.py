@@ -11,6 +11,7 @@ from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.faults import BlastRadius, Fault, Scene, Target
 from harness.load import Load
+from harness.mutation import Guard, Guards
 from harness.prometheus import Prometheus
 from harness.slo import SLO
 
@@ -37,7 +38,9 @@ class Experiment:
     `guardrails` is violated. After its end the pods of the target have to be ready and the traffic good
     again within `recover_within` seconds. It is observed until the verdict is certain, at most for `observe`
     seconds; pods that were taken and came back within them are watched for two scrapes more. `confidence` is
-    that of both definite verdicts (see harness.verdict). Raises HarnessError for what cannot be.
+    that of both definite verdicts (see harness.verdict). `guards` names the policies that it is there for, or parts
+    of them ("VirtualService shop/catalog spec.http[0].retries"); a run does not look at them, `harness mutate` does.
+    Raises HarnessError for what cannot be.
     """
 
     hypothesis: Sequence[SLO]
@@ -49,6 +52,7 @@ class Experiment:
     recover_within: float = 30.0
     observe: float = 30.0
     confidence: float = 0.99
+    guards: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.hypothesis, SLO) or isinstance(self.guardrails, SLO):
@@ -64,6 +68,14 @@ class Experiment:
             raise HarnessError(f"The confidence is {self.confidence}; give a fraction above 0.5 and below 1.")
         if self.observe <= 0 or self.recover_within <= 0:
             raise HarnessError("observe and recover_within have to be more than 0 seconds.")
+        if isinstance(self.guards, str):
+            raise HarnessError("guards is a list of policies; write guards=[...].")
+        _ = self.guarded
+
+    @property
+    def guarded(self) -> Guards:
+        """The policies that it declares to guard; a name without a namespace is in that of the target."""
+        return tuple(Guard.read(text, self.target.namespace) for text in self.guards)
 
     @property
     def indicators(self) -> tuple[SLO, ...]:
