@@ -37,7 +37,7 @@ def outbound_listeners(view: View) -> dict[str, Resource]:
     for service in view.services:
         for port in service.ports:
             given = None if port.is_http else view.given_port(service, port)
-            egress = view.scope.egress_for(port.number)
+            egress = None if given is None else view.scope.egress_for(port.number)
             if given is not None and egress is not None and service.host in called[egress.port]:
                 chains = reached(service_chains(view, service, port), service.addresses)
                 # Where no route can be taken nothing listens: Envoy refuses a listener without filter chains.

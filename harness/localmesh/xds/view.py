@@ -83,7 +83,7 @@ class Views:
         """The labels of proxies that a VirtualService's match or a DestinationRule asks for."""
         return self.memo(_labels_asked, self.virtual_services) | self.rules.asked
 
-    @property
+    @cached_property
     def given(self) -> Mapping[tuple[str, int], int]:
         """The ports at which sidecars offer TCP Services, by host and port; the same object until they change."""
         return self.memo(given_ports, self.registry.services)
