@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install run test check bench mutation repeat conformance fuzz kill-matrix clean
+.PHONY: help install run catalogue test check bench mutation repeat conformance fuzz kill-matrix clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -17,7 +17,10 @@ install: $(VENV)/.installed  ## everything the project needs, into .venv
 $(VENV)/.installed: requirements.lock pyproject.toml scripts/install
 	@scripts/install python
 
-run: install  ## the experiments on the local mesh: a table of verdicts and a report
+run: install  ## the first three experiments on the local mesh: a table of verdicts and a report
+	@harness run $(addprefix experiments/test_,retries.py pod_kill.py mtls.py)
+
+catalogue: install  ## all experiments, in under ten minutes
 	@harness run experiments
 
 test: install check  ## every test
