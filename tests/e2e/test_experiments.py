@@ -167,7 +167,7 @@ def test_an_empty_target_is_refused_before_anything_is_written(perform, mesh):
     revision = mesh.cluster.list(*FILTERS)
     judgement = perform(
         Experiment(
-            hypothesis=[next(iter(_catalogue())).values[0](Nothing()).hypothesis[0]],
+            hypothesis=[next(iter(_first())).values[0](Nothing()).hypothesis[0]],
             target=Target("nobody", namespace="shop"),
             fault=Abort(503, percent=10),
             load=Load("browse", rate=10),
