@@ -86,8 +86,13 @@ def _change(mesh: LiveMesh, dice: random.Random) -> None:
 
 def _is_as_wanted(mesh: LiveMesh) -> bool:
     differences = _differences(mesh)
-    assert not differences, "\n".join(differences)
+    assert not differences, "\n".join([*differences, mesh.kubectl("get", "events", "-A"), _log(mesh)])
     return True
+
+
+def _log(mesh: LiveMesh) -> str:
+    """The end of what the mesh itself has written down."""
+    return mesh.addresses.kubeconfig.with_name("mesh.log").read_text()[-4000:]
 
 
 def _differences(mesh: LiveMesh) -> list[str]:
