@@ -97,6 +97,8 @@ def test_the_policies_of_a_target_are_its_routes_its_rule_and_those_that_select_
     found = guards_of_target(Target("catalog", namespace="shop"), [*SHOP, other])
     assert [str(guard) for guard in found] == [
         "PeerAuthentication shop/default",
+        "AuthorizationPolicy shop/nobody",
+        "AuthorizationPolicy shop/catalog",
         "VirtualService shop/catalog",
         "DestinationRule shop/catalog",
     ]
