@@ -35,7 +35,7 @@ from harness import (
     Verdict,
     availability,
 )
-from harness.changes import Edit, Patch, Ref
+from harness.changes import Edit, Patch, Ref, as_written
 from harness.cluster import Cluster
 from harness.experiment import Mesh, run
 from harness.injection import inject, resolve
@@ -201,6 +201,17 @@ def test_an_abort_with_a_grpc_status_answers_grpc_requests_only(in_force, ask, v
     eventually(lambda: "7" not in _statuses(ask(5, **grpc)))
 
 
+@pytest.fixture
+def unrouted(cluster):
+    """The Service recommendations without the shop's route to it."""
+    ref = Ref("networking.istio.io/v1", "VirtualService", "shop", "recommendations")
+    found = cluster.get(ref)
+    cluster.delete(ref, uid=found["metadata"]["uid"])
+    yield
+    cluster.create(as_written(found))
+
+
+@pytest.mark.usefixtures("unrouted")
 def test_a_fault_at_the_caller_is_put_on_a_route_of_our_own_where_there_is_none(cluster, ledger, ask, victim):
     """The caller counts it; where the route carries the policies under test, it is refused."""
     target = Target("recommendations", "shop")
