@@ -52,12 +52,11 @@ class _Subscription:
     sent: dict[str, str] = field(default_factory=dict)
     confirmed: dict[str, str] | None = None
     nonce: str = ""
-    waits: bool = False
     refused_at: float | None = None
 
     def offered(self, versions: dict[str, str], nonce: str) -> None:
-        """Notes that these were sent, and waits for what the Envoy says to it."""
-        self.sent, self.nonce, self.waits, self.refused_at = versions, nonce, True, None
+        """Notes that these were sent."""
+        self.sent, self.nonce, self.refused_at = versions, nonce, None
 
     def forget(self, names: Iterable[str]) -> None:
         """Makes these be sent again."""
@@ -73,25 +72,26 @@ class Stream:
         self._nonces = 0
 
     def arrived(self, asked: Asked, now: float) -> bool:
-        """Notes a request; says whether it refuses what was sent last.
+        """Notes a request; says whether it refuses something that was sent.
 
-        A request that does not answer the last response only says which names are wanted now.
+        A request that does not answer the last response confirms nothing, and says which names are wanted now.
         """
         subscription = self._subscriptions.setdefault(asked.kind, _Subscription())
         if asked.kind not in _WHOLE:
             subscription.forget(set(subscription.names).difference(asked.names))
         subscription.names = asked.names
-        if asked.nonce != subscription.nonce or not subscription.waits:
-            return False
-        subscription.waits = False
-        if asked.refusal is None:
+        if asked.refusal is not None:
+            subscription.refused_at = now
+            return True
+        if asked.nonce == subscription.nonce:
             subscription.confirmed = dict(subscription.sent)
-            return False
-        subscription.refused_at = now
-        return True
+        return False
 
     def offers(self, configuration: Configuration, now: float) -> Iterator[Offer]:
-        """What to send now.
+        """What to send now, whether or not what was sent before is confirmed, as istiod does.
+
+        Envoy confirms its clusters only when all of them are warm; one whose endpoints are gone already will never be,
+        and only the next clusters can take it away (`ClusterManagerImpl::updateClusterCounts`).
 
         Routes and listeners wait until the Envoy has confirmed its clusters (for at most a second, should it have
         refused them), so that no route names a cluster it does not know. What it has refused it is offered again once
@@ -99,7 +99,7 @@ class Stream:
         what a changed cluster or listener names, because Envoy makes it anew and waits for those.
         """
         for kind, subscription in self._ordered():
-            if subscription.waits or self._held(kind, configuration, now):
+            if self._held(kind, configuration, now):
                 continue
             versions = _versions(kind, subscription, configuration)
             again = subscription.refused_at is not None and now >= subscription.refused_at + _OFFER_AGAIN

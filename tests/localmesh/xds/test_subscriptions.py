@@ -95,15 +95,30 @@ def test_setting_the_same_snapshot_again_is_no_news():
     assert not configuration.put(snapshot(), 1.0)
 
 
-def test_nothing_is_sent_before_the_last_response_is_answered():
-    """One response of a kind is under way at a time, and the next has all that changed meanwhile."""
-    configuration, stream = Configuration(snapshot()), Stream()
+def test_news_do_not_wait_for_the_answer_to_what_was_sent_before():
+    """Envoy confirms clusters only when all are warm: those without endpoints are taken away by the next ones alone."""
+    configuration, stream = Configuration(snapshot(names=("c", "gone"), endpoints=())), Stream()
     ask(stream, CLUSTERS)
     first = offers(stream, configuration)[CLUSTERS]
-    configuration.put(snapshot(clusters="2s"))
-    assert offers(stream, configuration) == {}
+    configuration.put(snapshot(names=("c",), endpoints=()))
+    second = offers(stream, configuration)[CLUSTERS]
+    assert list(second.resources) == ["c"]
     ask(stream, CLUSTERS, nonce=first.nonce)
-    assert offers(stream, configuration)[CLUSTERS].version != first.version
+    assert not stream.confirmed(configuration)
+    ask(stream, CLUSTERS, nonce=second.nonce)
+    assert stream.confirmed(configuration)
+
+
+def test_a_refusal_of_an_older_response_is_one_too():
+    """What was in it is offered again, with all the rest."""
+    configuration, stream = Configuration(snapshot(endpoints=("a", "b"))), Stream()
+    ask(stream, ENDPOINTS, ("a",))
+    first = offers(stream, configuration)[ENDPOINTS]
+    ask(stream, ENDPOINTS, ("a", "b"))
+    second = offers(stream, configuration)[ENDPOINTS]
+    assert ask(stream, ENDPOINTS, ("a", "b"), first.nonce, refusal="no")
+    ask(stream, ENDPOINTS, ("a", "b"), second.nonce)
+    assert list(offers(stream, configuration, 1.5)[ENDPOINTS].resources) == ["a", "b"]
 
 
 def test_an_answer_to_an_older_response_confirms_nothing():
