@@ -87,7 +87,7 @@ def burn_rate(objective: Objective, counts: Counts) -> float | None:
     """
     if counts.total == 0 or objective.at_least >= 1.0:
         return None
-    return counts.bad / counts.total / (1.0 - objective.at_least)
+    return counts.bad / counts.total / objective.error_budget
 
 
 def lacking(objective: Objective, counts: Counts, errors: Errors) -> str:
@@ -120,5 +120,4 @@ def _burning(objective: Objective, counts: Counts) -> str:
     rate = burn_rate(objective, counts)
     if rate is None:
         return ""
-    budget = 100 * (1.0 - objective.at_least)
-    return f", burning its error budget of {budget:.4g} % at {rate:.3g} times the rate allowed"
+    return f", burning its error budget of {100 * objective.error_budget:.4g} % at {rate:.3g} times the rate allowed"

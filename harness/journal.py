@@ -55,7 +55,7 @@ __all__ = [
 class Objective:
     """An SLO as the journal keeps it: at least the fraction `at_least` of the events of `name` are good.
 
-    `planned` is the number of events, fixed before the run, at which HELD is tested. `answers` says that an
+    `planned` is the number of events, fixed before the run, below which HELD is not said. `answers` says that an
     event is good when the caller got a good answer, so that the load generator's own count must not contradict it.
     `paced` says that it is a promise about traffic of the rate asked for: less of it proves less.
     """
@@ -65,6 +65,11 @@ class Objective:
     planned: int
     answers: bool = False
     paced: bool = False
+
+    @property
+    def error_budget(self) -> float:
+        """The fraction of events that may be bad."""
+        return 1.0 - self.at_least
 
 
 @dataclass(frozen=True)

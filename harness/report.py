@@ -300,7 +300,7 @@ def _burning(objective: journal.Objective, counts: Counts) -> str:
     rate = burn_rate(objective, counts)
     if rate is None:
         return ""
-    return f", {rate:.3g} x the error budget of {100 * (1.0 - objective.at_least):.4g} %"
+    return f", {rate:.3g} x the error budget of {100 * objective.error_budget:.4g} %"
 
 
 def _load(event: journal.LoadReported) -> str:

@@ -109,13 +109,10 @@ class Kubelet:
         for run in self._runs.values():
             run.reach(given)
 
-    def complain(self, node: str, what: str) -> None:
-        """Tells that the Envoy of that node id has refused its configuration, with its own words.
-
-        Envoy always says why. One without a word has only asked again and again, as it does on a busy machine.
-        """
+    def complain(self, node: str, what: str, words: str) -> None:
+        """Tells that the Envoy of that node id has refused its configuration, with its own words."""
         for run in self._runs.values():
-            if run.proxy is not None and run.proxy.node == node and (words := run.proxy_words()):
+            if run.proxy is not None and run.proxy.node == node:
                 message = f"Envoy has refused its {what} and keeps the old ones: {words}"
                 _LOG.warning("%s: %s", run.title, message)
                 events.complain(self._store, run.pod, "ConfigurationRefused", message)

@@ -170,8 +170,8 @@ class LocalMesh:
         self._certificates.set_lifetime(settings.certificate_lifetime, settings.certificate_grace)
         self._certificates.reconcile()
         self._kubelet.reconcile()
-        for node, kind in self._configuration.refusals():
-            self._kubelet.complain(node, kind)
+        for node, kind, words in self._configuration.refusals():
+            self._kubelet.complain(node, kind, words)
         self._keep_prometheus()
         proxies = self._kubelet.proxies()
         if not self._certificates.frozen:

@@ -8,7 +8,6 @@ for: it drains and ends after `terminationDrainDuration` (the third way).
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,8 +33,6 @@ _LAST_WORDS = (
     0.25  # for what the programs have said last to pass through the proxy; kubelet takes up to a second
 )
 _NOT_RUN = 127  # the shell's code for a command that cannot be run
-# What Envoy logs, unlike its access logs, begins with the time, its thread and the level.
-_COMPLAINT = r"\[[^]]+\]\[\d+\]\[(warning|error|critical)\](\[\w+\])? (\[source[^]]*\] )?"
 
 
 class Tell(Protocol):
@@ -164,16 +161,6 @@ class PodRun:
     def log(self, container: str) -> bytes:
         """What the container has printed so far."""
         return self._sandbox.log(container)
-
-    def proxy_words(self) -> str:
-        """The last complaint in its Envoy's log, where access logs stand too; "" if there is none.
-
-        It comes without the time, so that the events about the same complaint are one.
-        """
-        found = (item.process for item in self.containers if item.proxy and item.process is not None)
-        return next(
-            (re.sub(_COMPLAINT, "", process.last_words(_COMPLAINT), count=1) for process in found), ""
-        )
 
     def note(self, news: News) -> None:
         """Takes what has been found out about one of the containers; what concerns an earlier run of it is old."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -59,15 +58,13 @@ class Process:
         self.child.wait()
         os.close(self.pidfd)
 
-    def last_words(self, such_as: str = "") -> str:
-        """The last line it logged that begins as the expression `such_as` says, or "" if there is none."""
+    def last_words(self) -> str:
+        """The last line it logged that is not empty, or "" if there is none."""
         try:
             lines = self.log.read_text(errors="replace").split("\n")
         except OSError:
             return ""
-        return next(
-            (line.strip() for line in reversed(lines) if line.strip() and re.match(such_as, line)), ""
-        )
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def start(name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> Process:

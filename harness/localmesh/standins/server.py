@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import httptools
 
@@ -40,12 +40,8 @@ class Connection(Protocol):
 class _Http1(Message, asyncio.Protocol):
     """One client: requests are answered one at a time, in the order they came."""
 
-    def __init__(
-        self, handler: Handler, connections: set[Connection], stop: asyncio.Event, *, abandon: bool = False
-    ) -> None:
+    def __init__(self, handler: Handler, connections: set[Connection], stop: asyncio.Event) -> None:
         super().__init__()
-        self._abandon = abandon
-        self._task: asyncio.Task[Any] | None = None
         self._handler = handler
         self._connections = connections
         self._stop = stop  # once it is set, the next answer is the last
@@ -69,8 +65,6 @@ class _Http1(Message, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
         self._last = self._parted = True
-        if self._abandon and self._task is not None:
-            self._task.cancel()
         self._writable.set()
 
     def pause_writing(self) -> None:
@@ -82,7 +76,7 @@ class _Http1(Message, asyncio.Protocol):
     def eof_received(self) -> bool:
         self._last = self._eof = True
         # A client that only closed its side still gets its answers.
-        return bool(self._waiting) and not self._parted and not self._abandon
+        return bool(self._waiting) and not self._parted
 
     def data_received(self, data: bytes) -> None:
         if self._last:
@@ -152,7 +146,7 @@ class _Http1(Message, asyncio.Protocol):
         self._waiting.append((item, old))
         if not self._answering:
             self._answering = True
-            self._task = spawn(self._answer())
+            spawn(self._answer())
 
     async def _answer(self) -> None:
         while self._waiting and not self._parted:
@@ -229,9 +223,7 @@ async def answered(handler: Handler, request: Request) -> Response:
         return Response.text("the stand-in failed; its log has the reason\n", 500)
 
 
-async def serve(
-    handler: Handler, listeners: Sequence[socket.socket], stop: asyncio.Event, *, abandon: bool = False
-) -> None:
+async def serve(handler: Handler, listeners: Sequence[socket.socket], stop: asyncio.Event) -> None:
     """Answer on the listening, non-blocking sockets until `stop` is set, then stop without losing a request.
 
     Then no connection is accepted any more, what was accepted or is being answered is answered to its end
@@ -239,15 +231,12 @@ async def serve(
     connection gets 0.2 s for such a next request. What remains are two races that no server can win: a request
     sent in the instant in which its idle connection closes, and a connection made in the instant in which the
     listener does.
-
-    With `abandon`, whoever closes its side is not answered any more, and the handler of its request is cancelled: for
-    requests that may wait for ever.
     """
     loop = asyncio.get_running_loop()
     connections: set[Connection] = set()
 
     def connect() -> _Http1:
-        return _Http1(handler, connections, stop, abandon=abandon)
+        return _Http1(handler, connections, stop)
 
     await accept(connect, listeners, stop)
     lingering = loop.time() + _LINGER

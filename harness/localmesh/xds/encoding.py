@@ -1,7 +1,6 @@
-"""Resources as Envoy reads them: the binary form of the messages that the translation writes as JSON.
+"""Resources as Envoy reads them from a stream: the binary form of the messages that the translation writes as JSON.
 
-Binary, because Envoy takes about a fifth of the time to read it; the descriptions of the messages are those of the
-package xds-protos.
+The descriptions of the messages are those of the package xds-protos.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ from harness.localmesh.xds.model import Resource
 T = TypeVar("T")
 
 _TYPES = "type.googleapis.com/"
-
-
 _POOL = descriptor_pool.DescriptorPool()
 _ADDED: set[str] = set()
 
@@ -80,10 +77,8 @@ class Encoder:
         if known is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            known = self._known[id(resource)] = (
-                resource,
-                encode(resource),
-            )  # keeps it, so that its id stays its own
+            # The resource is kept beside what it became, so that its id stays its own.
+            known = self._known[id(resource)] = resource, encode(resource)
         made: T = known[1]
         return made
 

@@ -8,7 +8,7 @@ ones (`is`, not `==`: comparing would cost as much as working it out).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -22,13 +22,27 @@ class Memo:
     """
 
     def __init__(self) -> None:
-        self._now: dict[Any, _Known] = {}
-        self._before: dict[Any, _Known] = {}
+        self._now: dict[Any, _Result] = {}
+        self._before: dict[Any, _Result] = {}
         self._asking: list[list[Any]] = []
 
     def __call__(self, make: Callable[..., T], *arguments: Any) -> T:
         """`make(*arguments)`, or what it was for the same arguments; nobody may change the result."""
-        key = (make, *[item if type(item) in _BY_VALUE else (id(item),) for item in arguments])
+        return self._known(make, arguments, arguments)
+
+    def through(self, make: Callable[[V], T], given: V, *arguments: Any) -> T:
+        """`make(given)`, or what it was for the same arguments: everything of `given` that `make` looks at.
+
+        `given` itself is not kept.
+        """
+        return self._known(make, arguments, (given,))
+
+    def turn(self) -> None:
+        """Begins a generation: what was not asked for since the last turn is forgotten."""
+        self._before, self._now = self._now, {}
+
+    def _known(self, make: Callable[..., T], counted: tuple[Any, ...], passed: tuple[Any, ...]) -> T:
+        key = (make, *[item if type(item) in _BY_VALUE else (id(item),) for item in counted])
         if self._asking:
             self._asking[-1].append(key)
         known = self._now.get(key)
@@ -36,28 +50,20 @@ class Memo:
             if key in self._before:
                 known = self._carried(key)
             else:
-                known = self._now[key] = self._made(make, arguments)
+                # What counts is kept beside the result: while it lives, no other object can get its id.
+                known = self._now[key] = (counted, *self._made(make, passed))
         value: T = known[1]
         return value
 
-    def through(self, make: Callable[[V], T], given: V, *arguments: Any) -> T:
-        """`make(given)`, or what it was for the same arguments: everything of `given` that `make` looks at."""
-        return self(_Through(make, given), *arguments)
-
-    def turn(self) -> None:
-        """Begins a generation: what was not asked for since the last turn is forgotten."""
-        self._before, self._now = self._now, {}
-
-    def _made(self, make: Callable[..., Any], arguments: tuple[Any, ...]) -> _Known:
+    def _made(self, make: Callable[..., Any], passed: tuple[Any, ...]) -> tuple[Any, list[Any]]:
         asked: list[Any] = []
         self._asking.append(asked)
         try:
-            # The arguments are kept beside the result: while they live, no other object can get their id.
-            return arguments, make(*arguments), asked
+            return make(*passed), asked
         finally:
             self._asking.pop()
 
-    def _carried(self, key: Any) -> _Known:
+    def _carried(self, key: Any) -> _Result:
         """What is known since the last generation, taken into this one with all that it was made of."""
         known = self._now[key] = self._before[key]
         for inner in known[2]:
@@ -66,24 +72,7 @@ class Memo:
         return known
 
 
-class _Through(Generic[V, T]):
-    """A function of the arguments, for which it looks at something else; the same for the same function."""
-
-    def __init__(self, make: Callable[[V], T], given: V) -> None:
-        self._make = make
-        self._given = given
-
-    def __call__(self, *_: Any) -> T:
-        return self._make(self._given)
-
-    def __hash__(self) -> int:
-        return hash(self._make)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Through) and other._make == self._make
-
-
-_Known = tuple[tuple[Any, ...], Any, list[Any]]
-"""Arguments, the result, and what was asked for while it was made."""
+_Result = tuple[tuple[Any, ...], Any, list[Any]]
+"""The arguments that count, the result, and what was asked for while it was made."""
 
 _BY_VALUE = frozenset({str, int, float, bool, type(None), frozenset})

@@ -6,7 +6,6 @@ The socket's folder is its owner's only, so no token is needed.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -19,7 +18,6 @@ from harness.localmesh.xds import encoding
 from harness.localmesh.xds.model import Snapshot
 from harness.localmesh.xds.subscriptions import KINDS, Asked, Configuration, Offer, Stream
 
-_LOG = logging.getLogger(__name__)
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _METHOD = "StreamAggregatedResources"
 _SOON = 0.01
@@ -52,7 +50,7 @@ class ConfigurationServer:
         self._configurations: dict[str, Configuration] = {}
         self._encoder = encoding.Encoder()
         self._streams: dict[str, _Connected] = {}
-        self._refusals: set[tuple[str, str]] = set()
+        self._refusals: set[tuple[str, str, str]] = set()
         self._thread = threading.Thread(target=self._run, name="xds", daemon=True)
         self._listening = threading.Event()
 
@@ -80,8 +78,8 @@ class ConfigurationServer:
 
         return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(timeout=10.0)
 
-    def refusals(self) -> set[tuple[str, str]]:
-        """Which Envoys (by node id) have refused what kind of resource since the last call."""
+    def refusals(self) -> set[tuple[str, str, str]]:
+        """Which Envoys (by node id) have refused what kind of resource since the last call, in their words."""
         refused, self._refusals = self._refusals, set()
         return refused
 
@@ -112,9 +110,8 @@ class ConfigurationServer:
             known = self._configurations.get(node, Configuration())
             try:
                 news = known.set(snapshot, now, self._encoder)
-            except ValueError:
-                _LOG.exception("what %s is to have cannot be encoded; it keeps what it has", node)
-                self._refused(node, "resources")
+            except ValueError as error:
+                self._refused(node, "resources", f"they cannot be encoded: {error}")
                 continue
             self._configurations[node] = known
             if news and node in self._streams:
@@ -157,14 +154,16 @@ class ConfigurationServer:
         kind = _OF_URL.get(request.type_url)
         if kind is None:
             return  # Envoy asks for nothing else by this configuration
-        refusal = request.error_detail.message if request.HasField("error_detail") else None
-        asked = Asked(kind, tuple(request.resource_names), request.response_nonce, refusal)
-        if connected.stream.arrived(asked, time.monotonic()):
-            self._refused(connected.node, kind)
+        refused = request.HasField("error_detail")
+        connected.stream.arrived(
+            Asked(kind, tuple(request.resource_names), request.response_nonce, refused), time.monotonic()
+        )
+        if refused:
+            self._refused(connected.node, kind, request.error_detail.message.strip())
         connected.news.set()
 
-    def _refused(self, node: str, kind: str) -> None:
-        self._refusals.add((node, kind))
+    def _refused(self, node: str, kind: str, words: str) -> None:
+        self._refusals.add((node, kind, words))
         self._on_refusal()
 
 

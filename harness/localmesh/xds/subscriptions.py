@@ -26,12 +26,12 @@ _PATIENCE = 1.0
 
 @dataclass(frozen=True)
 class Asked:
-    """The part of a DiscoveryRequest that matters: of what kind, which names, the response it answers, and why not."""
+    """The part of a DiscoveryRequest that matters: of what kind, which names, the response it answers, and how."""
 
     kind: str
     names: tuple[str, ...] = ()
     nonce: str = ""
-    refusal: str | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,21 +71,19 @@ class Stream:
         self._subscriptions: dict[str, _Subscription] = {}
         self._nonces = 0
 
-    def arrived(self, asked: Asked, now: float) -> bool:
-        """Notes a request; says whether it refuses something that was sent.
+    def arrived(self, asked: Asked, now: float) -> None:
+        """Notes a request: which names are wanted now, and what it says to something that was sent.
 
-        A request that does not answer the last response confirms nothing, and says which names are wanted now.
+        One that does not answer the last response confirms nothing; a refusal is one, whatever it answers.
         """
         subscription = self._subscriptions.setdefault(asked.kind, _Subscription())
         if asked.kind not in _WHOLE:
             subscription.forget(set(subscription.names).difference(asked.names))
         subscription.names = asked.names
-        if asked.refusal is not None:
+        if asked.refused:
             subscription.refused_at = now
-            return True
-        if asked.nonce == subscription.nonce:
+        elif asked.nonce == subscription.nonce:
             subscription.confirmed = dict(subscription.sent)
-        return False
 
     def offers(self, configuration: Configuration, now: float) -> Iterator[Offer]:
         """What to send now, whether or not what was sent before is confirmed, as istiod does.
@@ -206,6 +204,8 @@ def _changed(kind: str, versions: Mapping[str, str], subscription: _Subscription
 
 
 def _unconfirmed(kind: str, subscription: _Subscription, configuration: Configuration) -> bool:
+    if subscription.refused_at is not None:
+        return True
     versions, confirmed = _versions(kind, subscription, configuration), subscription.confirmed
     if kind in _WHOLE or confirmed is None:
         return confirmed != versions and (kind in _WHOLE or bool(versions))

@@ -114,26 +114,27 @@ def test_an_envoy_is_behind_until_it_has_confirmed(server):
 
 
 def test_a_refusal_is_told_once(server):
-    """The Envoy and the kind of resource; then nothing until the next one."""
+    """The Envoy, the kind of resource and why; then nothing until the next one."""
     server.publish({NODE: snapshot("1s")})
     with Envoy(server.path) as envoy:
         envoy.ask()
         envoy.ask(envoy.hears().nonce, refusal="no such thing")
         refused = set()
         until(lambda: refused.update(server.refusals()) or refused)
-        assert refused == {(NODE, "clusters")}
+        assert refused == {(NODE, "clusters", "no such thing")}
         assert server.refusals() == set()
 
 
-def test_what_cannot_be_encoded_is_a_refusal_and_changes_nothing(server, caplog):
+def test_what_cannot_be_encoded_is_a_refusal_and_changes_nothing(server):
     """It would be a mistake of ours; the Envoy keeps what it has, and all others get theirs."""
     wrong = Snapshot({"c": typed(CLUSTER, name="c", nonsense=1)}, {}, {}, {}, {})
     server.publish({"other": wrong, NODE: snapshot("1s")})
     with Envoy(server.path) as envoy:
         envoy.ask()
         assert envoy.hears().resources
-    assert server.refusals() == {("other", "resources")}
-    assert "nonsense" in caplog.text
+    [(node, kind, words)] = server.refusals()
+    assert (node, kind) == ("other", "resources")
+    assert "nonsense" in words
 
 
 def test_stopping_lets_nobody_wait_for_ever():
