@@ -15,13 +15,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from trials import SCRAPE
 
-SCRAPE = 0.1
+from harness import journal as log
+from harness.cluster import Cluster
+from harness.experiment import Mesh, run
+from harness.journal import Journal
+from harness.ledger import Ledger
+from harness.prometheus import Prometheus
+
 APP = {"app": "payments"}
 POLICY = {"name": "payments", "namespace": "shop"}
 
@@ -292,3 +300,30 @@ def world(kube_api: Any) -> Iterator[World]:
     server.close()
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
+
+
+@pytest.fixture
+def perform(world, write_kubeconfig, tmp_path, monkeypatch):
+    """Runs an experiment in the world; gives the judgement and the journal."""
+
+    def perform(chosen, *, weaken=(), prometheus_url=None, patience=10.0, entry_url=None):
+        timeout = 0.5 if world.prometheus == "hang" else 5.0
+        prometheus = Prometheus(prometheus_url or world.prometheus_url, timeout=timeout)
+        with (
+            closing(prometheus),
+            Cluster.connect(write_kubeconfig(world.api.url)) as cluster,
+            Journal(tmp_path / "run.jsonl") as journal,
+        ):
+            judgement = run(
+                chosen,
+                Mesh(cluster, entry_url or world.entry_url, prometheus, patience),
+                name="test",
+                run_id="run-1",
+                seed=3,
+                journal=journal,
+                ledger=Ledger(tmp_path / "ledger"),
+                weaken=weaken,
+            )
+        return judgement, log.read(journal.path)
+
+    return perform

@@ -6,58 +6,29 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from trials import UP, experiment
 
 from harness import journal as log
-from harness.cluster import Cluster
-from harness.experiment import Experiment, Mesh, necessary, run
-from harness.faults import Abort, BlastRadius, Nothing, PodKill, Target
-from harness.indicators import availability, latency
-from harness.journal import Journal, select
-from harness.ledger import Ledger
+from harness.experiment import necessary
+from harness.faults import Abort, Nothing, PodKill
+from harness.indicators import latency
+from harness.journal import select
 from harness.load import Load
-from harness.prometheus import Prometheus
 from harness.slo import SLO
 from harness.verdict import Verdict
 
-UP = SLO("availability", availability("payments", "shop"), at_least=0.95)
-EXPERIMENT = Experiment(
-    hypothesis=[UP],
-    target=Target("payments", "shop"),
-    fault=Nothing(),
-    load=Load("browse", rate=100),
-    blast_radius=BlastRadius(max_pods=3, seconds=20),
-    recover_within=4.0,
-    observe=4.0,
-)
+EXPERIMENT = experiment(Nothing(), load=Load("browse", rate=100))
 PATIENT = replace(EXPERIMENT, hypothesis=[replace(UP, enough=100_000)])
 
 
 @pytest.fixture
-def perform(world, write_kubeconfig, tmp_path):
-    """Runs an experiment in the world; gives the judgement and the journal."""
-
-    def perform(chosen):
-        prometheus = Prometheus(world.prometheus_url)
-        with (
-            Cluster.connect(write_kubeconfig(world.api.url)) as cluster,
-            Journal(tmp_path / "run.jsonl") as journal,
-        ):
-            judgement = run(
-                chosen,
-                Mesh(cluster, world.entry_url, prometheus, 5.0),
-                name="test",
-                run_id="run-1",
-                seed=3,
-                journal=journal,
-                ledger=Ledger(tmp_path / "ledger"),
-            )
-        prometheus.close()
-        return judgement, log.read(journal.path)
-
-    return perform
+def perform(perform):
+    """Runs an experiment in the world, with less patience; gives the judgement and the journal."""
+    return partial(perform, patience=5.0)
 
 
 def when(phase, tmp_path, act):

@@ -5,25 +5,17 @@ import time
 
 import pytest
 from support import eventually
+from trials import NO_RETRIES, experiment
 
 from harness import journal as log
-from harness.changes import ABSENT, Edit, Patch, Ref
 from harness.cluster import Cluster
-from harness.experiment import Experiment, Mesh, run
-from harness.faults import Abort, BlastRadius, Target
-from harness.indicators import availability
+from harness.experiment import Mesh, run
+from harness.faults import Abort
 from harness.journal import Journal, select
 from harness.ledger import Ledger
-from harness.load import Load
 from harness.prometheus import Prometheus
-from harness.slo import SLO
 from harness.verdict import Verdict
 from harness.watchdog import LOG
-
-NO_RETRIES = Patch(
-    Ref("networking.istio.io/v1", "VirtualService", "shop", "payments"),
-    (Edit(("spec", "http", 0, "retries"), ABSENT),),
-)
 
 
 @pytest.fixture
@@ -31,15 +23,6 @@ def perform(world, write_kubeconfig, tmp_path):
     """Runs an abort with a weakened policy, after `meddle(journal)`; gives the judgement and the events."""
 
     def perform(*, watch=None, meddle=None):
-        chosen = Experiment(
-            [SLO("availability", availability("payments", "shop"), at_least=0.95)],
-            Target("payments", "shop"),
-            Abort(503, 30),
-            Load("browse", rate=200),
-            BlastRadius(max_pods=3, seconds=20),
-            recover_within=4.0,
-            observe=4.0,
-        )
         prometheus = Prometheus(world.prometheus_url, timeout=5.0)
         path = tmp_path / f"run-{len(list(tmp_path.glob('*.jsonl')))}.jsonl"
         try:
@@ -47,7 +30,7 @@ def perform(world, write_kubeconfig, tmp_path):
                 if meddle:
                     meddle(journal)
                 judgement = run(
-                    chosen,
+                    experiment(Abort(503, 30)),
                     Mesh(cluster, world.entry_url, prometheus, 10.0),
                     name="test",
                     run_id=path.stem,
