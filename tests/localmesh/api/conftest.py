@@ -98,6 +98,24 @@ def api(cluster: Cluster) -> Iterator[client.ApiClient]:
 
 
 @pytest.fixture
+def core(api: client.ApiClient) -> client.CoreV1Api:
+    """The core API."""
+    return client.CoreV1Api(api)
+
+
+@pytest.fixture
+def apps(api: client.ApiClient) -> client.AppsV1Api:
+    """The apps API."""
+    return client.AppsV1Api(api)
+
+
+@pytest.fixture
+def custom(api: client.ApiClient) -> client.CustomObjectsApi:
+    """The API of custom objects."""
+    return client.CustomObjectsApi(api)
+
+
+@pytest.fixture
 def kubectl(cluster: Cluster, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs kubectl against the server; fails the test when kubectl fails, unless told `check=False`."""
     program = shutil.which("kubectl")
