@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from answers import TOKEN, refusal
 from hypothesis import settings
 
 from harness.cluster import Cluster
@@ -22,7 +23,6 @@ from harness.cluster import Cluster
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
 
-TOKEN = "a-secret-token"
 KINDS = {
     "/api/v1": {
         "Namespace": ("namespaces", False),
@@ -62,17 +62,7 @@ class Reply:
 
 def status(code: int, reason: str, message: str = "") -> Reply:
     """A refusal as Kubernetes words it."""
-    return Reply(
-        code,
-        {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "status": "Failure",
-            "reason": reason,
-            "message": message,
-            "code": code,
-        },
-    )
+    return Reply(code, refusal(code, reason, message))
 
 
 @dataclass

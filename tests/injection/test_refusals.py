@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from scenes import refusal
+from answers import refusal
 from stock import CATALOG, CHANGES, FILTER, RETRIES, WIDE, apply_to, manifest_of, scene_of, state
 
 from harness.changes import Eviction, Ref

@@ -12,13 +12,6 @@ PAYMENTS = Target("payments", "shop")
 COUNTED = {"reporter": "destination", "destination_workload_namespace": "shop", "destination_app": "payments"}
 
 
-def refusal(code: int, reason: str, message: str, budget: str = "") -> dict[str, Any]:
-    """The body by which an API server refuses; `budget` is what a PodDisruptionBudget says."""
-    causes = [{"reason": "DisruptionBudget", "message": budget}] if budget else []
-    said = {"reason": reason, "message": message, "code": code, "details": {"causes": causes}}
-    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", **said}
-
-
 def pod(number: int, app: str = "payments", **different: Any) -> Pod:
     """A ready pod with a sidecar, on the node n<number % 2>, under a service account of its app."""
     name = f"{app}-{number}"
