@@ -10,6 +10,8 @@ from harness.localmesh.xds import model
 from harness.localmesh.xds.view import View, Views
 
 CLIENT = "127.9.0.1"
+TO = {"route": [{"destination": {"host": "reviews"}}]}
+"""A rule, or the rest of one, that leads to reviews."""
 
 
 def client(build: SimpleNamespace, **settings: Any) -> model.Workload:
