@@ -70,8 +70,6 @@ class ProxyKill(_Inside):
     percent: float | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise HarnessError(f"ProxyKill(count={self.count}) kills nothing; choose a count of 1 or more.")
         need_choice("ProxyKill", self.count, self.percent)
 
     def __str__(self) -> str:
@@ -129,8 +127,8 @@ class Stress(_Inside):
     image: str = "alexeiled/stress-ng:latest"
 
     def __post_init__(self) -> None:
-        if self.cpu < 0 or self.memory_mib < 0 or not (self.cpu or self.memory_mib) or self.count < 1:
-            raise HarnessError(f"{self!r} does nothing; give it processors or memory, and a count of pods.")
+        if self.cpu < 0 or self.memory_mib < 0 or not (self.cpu or self.memory_mib):
+            raise HarnessError(f"{self!r} does nothing; give it processors or memory.")
         if not 1 <= self.load <= 100 or self.seconds < 1:
             raise HarnessError(f"{self!r} cannot be; choose a load of 1 to 100 % and 1 s or more.")
         need_choice("Stress", self.count, self.percent)

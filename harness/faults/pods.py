@@ -47,10 +47,9 @@ class PodKill(_OnPods):
     every: float | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.grace_seconds < 0:
+        if self.grace_seconds < 0:
             raise HarnessError(
-                f"PodKill(count={self.count}, grace_seconds={self.grace_seconds}) kills nothing; "
-                "choose a count of 1 or more and a grace period of 0 s or more."
+                f"PodKill(grace_seconds={self.grace_seconds}) kills nothing; choose a grace period of 0 s or more."
             )
         if self.every is not None and self.every < 1:
             raise HarnessError(f"PodKill cannot kill every {self.every:g} s; choose 1 s or more.")
@@ -108,8 +107,6 @@ class Evict(_OnPods):
     percent: float | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise HarnessError(f"Evict(count={self.count}) evicts nothing; choose a count of 1 or more.")
         need_choice("Evict", self.count, self.percent)
 
     def __str__(self) -> str:
@@ -160,11 +157,13 @@ class NodeDrain(_OnPods):
 
 
 def need_choice(word: str, count: int, percent: float | None) -> None:
-    """Lets a choice of pods pass: a count, or a percentage above 0.
+    """Lets a choice of pods pass: a count of 1 or more, or a percentage above 0.
 
     Raises:
         HarnessError: it is neither, or both.
     """
+    if count < 1:
+        raise HarnessError(f"{word}(count={count}) chooses no pod; choose a count of 1 or more.")
     if percent is None:
         return
     need_percent(word, percent, "the pods")
