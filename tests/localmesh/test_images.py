@@ -2,12 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from support import SAMPLES
 
 from harness.localmesh.errors import Refused
 from harness.localmesh.images import check_annotations, command
@@ -19,7 +19,6 @@ _REGISTRIES = [
     "gcr.io/istio-release/",
     "localhost:5000/istio/",
 ]
-_SAMPLES = Path(__file__).parents[3] / "shared" / "istio-samples"
 
 
 @given(
@@ -143,11 +142,11 @@ def test_a_command_can_be_run():
     assert ended.returncode == 7
 
 
-@pytest.mark.skipif(not _SAMPLES.is_dir(), reason="Istio's sample manifests are not beside the project")
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="Istio's sample manifests are not beside the project")
 def test_every_image_of_istios_samples_has_a_stand_in():
     """The manifests as Istio ships them."""
     found = 0
-    for file in sorted(_SAMPLES.glob("*.yaml")):
+    for file in sorted(SAMPLES.glob("*.yaml")):
         for manifest in yaml.safe_load_all(file.read_text()):
             if manifest and manifest["kind"] == "Deployment":
                 container = manifest["spec"]["template"]["spec"]["containers"][0]

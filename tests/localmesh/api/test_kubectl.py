@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
+from support import SAMPLES
 
 from harness.localmesh import disruption
 from harness.localmesh.api.resources import PODS
 
-SAMPLES = Path(__file__).parents[4] / "shared" / "istio-samples"
 POD = """
 apiVersion: v1
 kind: Pod

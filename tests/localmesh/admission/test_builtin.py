@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import yaml
+from admitted import admitted
+from support import SAMPLES
 
-from harness.localmesh.addresses import claim
-from harness.localmesh.admission import guarded_store
 from harness.localmesh.api.resources import (
     DEPLOYMENTS,
-    DESTINATION_RULES,
     NAMESPACES,
-    PEER_AUTHENTICATIONS,
-    PODS,
     SECRETS,
     SERVICES,
     VIRTUAL_SERVICES,
     by_kind,
 )
 from harness.localmesh.errors import Refused
-from harness.localmesh.kinds.admission import admit
-from harness.localmesh.store import Admitted, Author
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "istio-samples"
 DEPLOYMENT = """
 apiVersion: apps/v1
 kind: Deployment
@@ -42,13 +34,6 @@ kind: Service
 metadata: {name: web, namespace: default}
 spec: {ports: [{port: 80, name: http}]}
 """
-
-
-def admitted(resource, text, old=None):
-    """The manifest after admission, whatever it warns of."""
-    manifest = yaml.safe_load(text) if isinstance(text, str) else text
-    made = admit("UPDATE" if old else "CREATE", resource, manifest, old)
-    return made.manifest if isinstance(made, Admitted) else made
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="Istio's samples are not at hand")
@@ -172,23 +157,6 @@ def test_a_selector_cannot_be_changed():
         admitted(DEPLOYMENTS, DEPLOYMENT.replace("app: web", "app: other"), old)
 
 
-def test_a_running_pod_is_bound_once_and_not_changed():
-    """The runner may name the node; a new image is refused."""
-    manifest = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "a"},
-        "spec": {"containers": [{"name": "a", "image": "a"}]},
-    }
-    old = admitted(PODS, manifest)
-    assert old["spec"]["serviceAccountName"] == "default"
-    bound = {**old, "spec": {**old["spec"], "nodeName": "local"}}
-    assert admitted(PODS, bound, old) == bound
-    changed = {**old, "spec": {**old["spec"], "containers": [{"name": "a", "image": "b"}]}}
-    with pytest.raises(Refused, match="does not change running pods"):
-        admitted(PODS, changed, old)
-
-
 def test_a_custom_resource_has_no_unknown_section():
     """Beside metadata, spec and status there is nothing."""
     manifest = {
@@ -206,96 +174,6 @@ def test_a_namespace_is_labelled_with_its_name():
     namespace = admitted(NAMESPACES, "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")
     assert namespace["metadata"]["labels"] == {"kubernetes.io/metadata.name": "shop"}
     assert namespace["status"] == {"phase": "Active"}
-
-
-@pytest.mark.parametrize(
-    ("status", "field"),
-    [
-        ({"conditions": 5}, "status.conditions"),
-        ({"conditions": [{}]}, "status.conditions"),
-        ({"readyReplicas": "x"}, "status.readyReplicas"),
-        ({"podIP": "x"}, "status.podIP"),
-        ([], "status"),
-    ],
-)
-def test_a_status_that_the_controllers_could_not_read_is_refused(status, field):
-    """Whoever writes it: types are checked, everything else is the writer's."""
-    with pytest.raises(Refused) as refused:
-        admit("STATUS", PODS, {"kind": "Pod", "metadata": {"name": "x"}, "status": status or [1]}, None)
-    assert refused.value.field.startswith(field)
-    admit("STATUS", PODS, {"kind": "Pod", "metadata": {"name": "x"}, "status": {"mine": 1}}, None)
-
-
-POD = """
-apiVersion: v1
-kind: Pod
-metadata: {name: web, namespace: default}
-spec:
-  terminationGracePeriodSeconds: 20
-  containers: [{name: web, image: web, ports: [{name: http, containerPort: 80}]}]
-"""
-
-
-def test_probes_get_the_defaults_of_kubernetes():
-    """Period, timeout, thresholds, path and scheme."""
-    text = POD.replace("image: web,", "image: web, readinessProbe: {httpGet: {port: http}},")
-    probe = admitted(PODS, text)["spec"]["containers"][0]["readinessProbe"]
-    assert probe == {
-        "httpGet": {"port": "http", "path": "/", "scheme": "HTTP"},
-        "periodSeconds": 10,
-        "timeoutSeconds": 1,
-        "successThreshold": 1,
-        "failureThreshold": 3,
-    }
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (
-            "image: web,",
-            "image: web, livenessProbe: {},",
-            "livenessProbe: Required value: must specify a handler",
-        ),
-        ("image: web,", "image: web, livenessProbe: {exec: {command: [a]}},", "livenessProbe.exec"),
-        ("image: web,", "image: web, livenessProbe: {grpc: {port: 1}},", "livenessProbe.grpc"),
-        (
-            "image: web,",
-            "image: web, livenessProbe: {tcpSocket: {port: x}},",
-            "no port of the container has this name",
-        ),
-        (
-            "image: web,",
-            "image: web, livenessProbe: {tcpSocket: {port: 1}, successThreshold: 2},",
-            "must be 1",
-        ),
-        ("image: web,", "image: web, readinessProbe: {tcpSocket: {port: 0}},", "between 1 and 65535"),
-        (
-            "image: web,",
-            "image: web, readinessProbe: {tcpSocket: {port: 1}, periodSeconds: 0},",
-            "periodSeconds",
-        ),
-        ("image: web,", "image: web, lifecycle: {preStop: {exec: {}}},", "lifecycle.preStop.exec"),
-        ("image: web,", "image: web, lifecycle: {postStart: {}},", "lifecycle.postStart"),
-        (
-            "image: web,",
-            "image: web, lifecycle: {preStop: {sleep: {seconds: 30}}},",
-            "terminationGracePeriodSeconds (20)",
-        ),
-        ("  containers", "  affinity: {nodeAffinity: {}}\n  containers", "spec.affinity: Forbidden"),
-        (
-            "  containers",
-            "  topologySpreadConstraints: [{}]\n  containers",
-            "spec.topologySpreadConstraints: Forbidden",
-        ),
-        ("name: http", "name: Http", "spec.containers[0].ports[0].name"),
-    ],
-)
-def test_what_a_pod_may_not_ask_for_is_refused(old, new, message):
-    """Handlers that nobody runs, numbers out of range, places that the scheduler does not know."""
-    with pytest.raises(Refused) as refused:
-        admitted(PODS, POD.replace(old, new, 1))
-    assert message in refused.value.message
 
 
 @pytest.mark.parametrize(
@@ -354,57 +232,3 @@ def test_what_is_immutable_stays():
         with pytest.raises(Refused, match="immutable"):
             admitted(SECRETS, {**old, **change}, old)
     assert admitted(SECRETS, old, old) == old
-
-
-def _told(store, resource, text):
-    """The warnings about an object that is created."""
-    told: list[str] = []
-    store.create(resource, yaml.safe_load(text), author=Author(told.append))
-    return told
-
-
-@pytest.fixture
-def mesh_store():
-    """The store of a mesh, with the namespace `default`."""
-    block = claim()
-    store = guarded_store(block)
-    store.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
-    yield store
-    block.release()
-
-
-def _to_subset(name):
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: {name}, namespace: default}}
-spec: {{hosts: [{name}], http: [{{route: [{{destination: {{host: reviews, subset: v2}}}}]}}]}}
-"""
-
-
-def test_a_subset_without_a_destination_rule_is_warned_of(mesh_store):
-    """Requests to it would get 503; the writer is told until a DestinationRule of that host defines it."""
-    (told,) = _told(mesh_store, VIRTUAL_SERVICES, _to_subset("early"))
-    assert told.startswith(
-        "spec.http[0].route[0].destination.subset: no DestinationRule defines the subset 'v2'"
-    )
-    rule = """
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: reviews, namespace: default}
-spec: {host: reviews, subsets: [{name: v2, labels: {version: v2}}]}
-"""
-    assert _told(mesh_store, DESTINATION_RULES, rule) == []
-    assert _told(mesh_store, VIRTUAL_SERVICES, _to_subset("late")) == []
-
-
-def test_the_warnings_of_istios_webhook_are_passed_on(mesh_store):
-    """Here: a selector without labels, which selects everything."""
-    text = """
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: all, namespace: default}
-spec: {selector: {}}
-"""
-    (told,) = _told(mesh_store, PEER_AUTHENTICATIONS, text)
-    assert told.startswith("spec.selector: ")
