@@ -6,54 +6,22 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
-from harness.changes import ABSENT, Create, Delete, Edit, Patch, Ref
+from scenes import pod, scene
+
+from harness.changes import ABSENT, Delete, Edit, Patch, Ref
 from harness.cluster import Cluster
 from harness.experiment.interrupts import interruptible
 from harness.experiment.tenure import Tenure
+from harness.faults import Abort
 from harness.injection import apply_changes, heal
 from harness.ledger import Ledger
+from harness.scene import Target
 
 ROUTE = Ref("networking.istio.io/v1", "VirtualService", "default", "web")
-FILTER = {
-    "apiVersion": "networking.istio.io/v1alpha3",
-    "kind": "EnvoyFilter",
-    "metadata": {"name": "harness-matrix", "namespace": "default"},
-    "spec": {
-        "workloadSelector": {"labels": {"app": "web"}},
-        "configPatches": [
-            {
-                "applyTo": "HTTP_FILTER",
-                "match": {
-                    "context": "SIDECAR_INBOUND",
-                    "listener": {
-                        "filterChain": {
-                            "filter": {
-                                "name": "envoy.filters.network.http_connection_manager",
-                                "subFilter": {"name": "envoy.filters.http.router"},
-                            }
-                        }
-                    },
-                },
-                "patch": {
-                    "operation": "INSERT_BEFORE",
-                    "value": {
-                        "name": "envoy.filters.http.fault",
-                        "typed_config": {
-                            "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
-                            "abort": {
-                                "http_status": 503,
-                                "percentage": {"numerator": 300000, "denominator": "MILLION"},
-                            },
-                        },
-                    },
-                },
-            }
-        ],
-    },
-}
+SCENE = scene(pod(1, "web", namespace="default"), target=Target("web", "default"), run="matrix")
 CHANGES = (
     Patch(ROUTE, (Edit(("spec", "http", 0, "retries"), ABSENT), Edit(("spec", "http", 0, "timeout"), "2s"))),
-    Create(FILTER),
+    *Abort(503, percent=30).changes(SCENE),
     Delete(Ref("security.istio.io/v1", "PeerAuthentication", "default", "strict")),
     Patch(Ref("apps/v1", "Deployment", "default", "web"), (Edit(("metadata", "annotations", "x/y"), "z"),)),
 )
