@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from judging import judge
 from support import ROOT
 
 from harness import (
@@ -31,10 +32,7 @@ from harness import (
     throughput,
 )
 from harness.cluster import Cluster
-from harness.experiment import Mesh, run
 from harness.journal import EntryCounted, Journal, LoadReported, Timed, select
-from harness.ledger import Ledger
-from harness.prometheus import Prometheus
 
 pytestmark = pytest.mark.e2e
 CATALOG = Target("catalog", namespace="shop")
@@ -122,21 +120,12 @@ def perform(shop, curtain, tmp_path, monkeypatch):
                 """Nothing."""
 
         name = uuid.uuid4().hex[:8]
-        prometheus = Prometheus(curtain.url)
+        urls = (shop.entry_url, curtain.url)
         with Cluster.connect(shop.kubeconfig) as cluster, Journal(tmp_path / f"{name}.jsonl") as journal:
-            judgement = run(
-                experiment,
-                Mesh(cluster, shop.entry_url, prometheus, 10.0),
-                name=name,
-                run_id=f"test-{name}",
-                seed=7,
-                journal=journal,
-                ledger=Ledger(tmp_path / "ledger"),
-                watch=Watch(),
+            judgement = judge(
+                experiment, cluster, *urls, journal, run_id=f"test-{name}", seed=7, watch=Watch()
             )
-            events = journal.events
-        prometheus.close()
-        return judgement, events
+            return judgement, journal.events
 
     return perform
 

@@ -15,20 +15,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from judging import judge
 from trials import SCRAPE
 
 from harness import journal as log
 from harness.cluster import Cluster
-from harness.experiment import Mesh, run
 from harness.journal import Journal
-from harness.ledger import Ledger
-from harness.prometheus import Prometheus
 
 APP = {"app": "payments"}
 POLICY = {"name": "payments", "namespace": "shop"}
@@ -303,26 +300,18 @@ def world(kube_api: Any) -> Iterator[World]:
 
 
 @pytest.fixture
-def perform(world, write_kubeconfig, tmp_path, monkeypatch):
+def perform(world, write_kubeconfig, tmp_path):
     """Runs an experiment in the world; gives the judgement and the journal."""
 
-    def perform(chosen, *, weaken=(), prometheus_url=None, patience=10.0, entry_url=None):
+    def perform(chosen, *, weaken=(), prometheus_url=None, patience=10.0):
+        urls = (world.entry_url, prometheus_url or world.prometheus_url)
         timeout = 0.5 if world.prometheus == "hang" else 5.0
-        prometheus = Prometheus(prometheus_url or world.prometheus_url, timeout=timeout)
         with (
-            closing(prometheus),
             Cluster.connect(write_kubeconfig(world.api.url)) as cluster,
             Journal(tmp_path / "run.jsonl") as journal,
         ):
-            judgement = run(
-                chosen,
-                Mesh(cluster, entry_url or world.entry_url, prometheus, patience),
-                name="test",
-                run_id="run-1",
-                seed=3,
-                journal=journal,
-                ledger=Ledger(tmp_path / "ledger"),
-                weaken=weaken,
+            judgement = judge(
+                chosen, cluster, *urls, journal, patience=patience, timeout=timeout, weaken=weaken
             )
         return judgement, log.read(journal.path)
 

@@ -1,22 +1,20 @@
 """A run whose fault Chaos Mesh makes, and its dry run, against a small world at the wire."""
 
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
 import yaml
 from chaosmesh import install
+from judging import judge
 from support import ROOT
 
 from harness.cluster import Cluster
 from harness.dryrun import plan
-from harness.experiment import Experiment, Mesh, run
+from harness.experiment import Experiment
 from harness.faults import BlastRadius, PacketLoss, Target
 from harness.indicators import availability
 from harness.journal import Journal
-from harness.ledger import Ledger
 from harness.load import Load
-from harness.prometheus import Prometheus
 from harness.slo import SLO
 from harness.verdict import Verdict
 
@@ -45,13 +43,8 @@ def perform(world, cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def perform(chosen=LOSSY):
-        with (
-            Journal(tmp_path / "run.jsonl") as journal,
-            closing(Prometheus(world.prometheus_url)) as prometheus,
-        ):
-            mesh = Mesh(cluster, world.entry_url, prometheus, 10.0)
-            ledger = Ledger(tmp_path / "ledger")
-            return run(chosen, mesh, name="lossy", run_id="run-1", seed=3, journal=journal, ledger=ledger)
+        with Journal(tmp_path / "run.jsonl") as journal:
+            return judge(chosen, cluster, world.entry_url, world.prometheus_url, journal)
 
     return perform
 

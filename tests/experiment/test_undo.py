@@ -4,16 +4,14 @@ import threading
 import time
 
 import pytest
+from judging import judge
 from support import eventually
 from trials import NO_RETRIES, experiment
 
 from harness import journal as log
 from harness.cluster import Cluster
-from harness.experiment import Mesh, run
 from harness.faults import Abort
 from harness.journal import Journal, select
-from harness.ledger import Ledger
-from harness.prometheus import Prometheus
 from harness.verdict import Verdict
 from harness.watchdog import LOG
 
@@ -23,25 +21,20 @@ def perform(world, write_kubeconfig, tmp_path):
     """Runs an abort with a weakened policy, after `meddle(journal)`; gives the judgement and the events."""
 
     def perform(*, watch=None, meddle=None):
-        prometheus = Prometheus(world.prometheus_url, timeout=5.0)
         path = tmp_path / f"run-{len(list(tmp_path.glob('*.jsonl')))}.jsonl"
-        try:
-            with Cluster.connect(write_kubeconfig(world.api.url)) as cluster, Journal(path) as journal:
-                if meddle:
-                    meddle(journal)
-                judgement = run(
-                    experiment(Abort(503, 30)),
-                    Mesh(cluster, world.entry_url, prometheus, 10.0),
-                    name="test",
-                    run_id=path.stem,
-                    seed=3,
-                    journal=journal,
-                    ledger=Ledger(tmp_path / "ledger"),
-                    watch=watch,
-                    weaken=[NO_RETRIES],
-                )
-        finally:
-            prometheus.close()
+        with Cluster.connect(write_kubeconfig(world.api.url)) as cluster, Journal(path) as journal:
+            if meddle:
+                meddle(journal)
+            judgement = judge(
+                experiment(Abort(503, 30)),
+                cluster,
+                world.entry_url,
+                world.prometheus_url,
+                journal,
+                run_id=path.stem,
+                watch=watch,
+                weaken=[NO_RETRIES],
+            )
         return judgement, log.read(path)
 
     return perform

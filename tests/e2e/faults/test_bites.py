@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections import Counter
-from dataclasses import replace
 
 import httpx
 import pytest
+from catalog import BUDGET, CATALOG, WIDE, every_pod, ready, specs
 from live import steadily
-from support import ROOT, eventually, query
+from support import eventually, query
 
 from harness import (
-    SLO,
     Abort,
     BadConfig,
-    BlastRadius,
     ControlPlaneOutage,
     Delay,
     Disconnect,
     Evict,
-    Experiment,
     HarnessError,
-    Load,
     NodeDrain,
     PodKill,
     ProxyKill,
@@ -32,34 +27,11 @@ from harness import (
     Scale,
     Stress,
     Target,
-    Verdict,
-    availability,
 )
 from harness.changes import Edit, Patch, Ref, as_written
-from harness.cluster import Cluster
-from harness.experiment import Mesh, run
 from harness.injection import inject, resolve
-from harness.journal import Journal
-from harness.ledger import Ledger
-from harness.localmesh.launch import launch
-from harness.prometheus import Prometheus
 
 pytestmark = pytest.mark.e2e
-CATALOG = Target("catalog", namespace="shop")
-WIDE = BlastRadius(max_pods=3, max_nodes=1, namespaces=("shop", "istio-system"))
-SPECS = (
-    ("apps/v1", "Deployment"),
-    ("networking.istio.io/v1", "VirtualService"),
-    ("networking.istio.io/v1alpha3", "EnvoyFilter"),
-    ("security.istio.io/v1", "AuthorizationPolicy"),
-    ("v1", "Node"),
-)
-BUDGET = {
-    "apiVersion": "policy/v1",
-    "kind": "PodDisruptionBudget",
-    "metadata": {"name": "catalog", "namespace": "shop"},
-    "spec": {"minAvailable": 3, "selector": {"matchLabels": {"app": "catalog"}}},
-}
 BROKEN = {
     "apiVersion": "networking.istio.io/v1",
     "kind": "VirtualService",
@@ -68,55 +40,21 @@ BROKEN = {
 }
 
 
-@pytest.fixture(scope="module")
-def victim(short):
-    """A mesh of these tests' own: its pods come and go."""
-    with launch([ROOT / "experiments" / "shop.yaml"], print, short / "victim") as addresses:
-        yield addresses
-
-
-@pytest.fixture(scope="module")
-def cluster(victim):
-    """Its API."""
-    with Cluster.connect(victim.kubeconfig) as connected:
-        yield connected
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    """A ledger of the test's own."""
-    return Ledger(tmp_path / "ledger")
-
-
 @pytest.fixture
 def in_force(cluster, ledger):
     """Puts a fault in force for as long as a block lasts; afterwards every spec is what it was, to the byte."""
 
     @contextlib.contextmanager
     def put(fault, radius=WIDE):
-        eventually(lambda: len(_ready(cluster)) == 3)
-        before = _specs(cluster)
+        eventually(lambda: len(ready(cluster)) == 3)
+        before = specs(cluster)
         scene = resolve(cluster, CATALOG, run="bites", seed=1, fault=fault)
         with inject(cluster, fault, scene, ledger=ledger, blast_radius=radius) as injection:
             yield injection
-        assert _specs(cluster) == before
-        eventually(lambda: len(_ready(cluster)) == 3)
+        assert specs(cluster) == before
+        eventually(lambda: len(ready(cluster)) == 3)
 
     return put
-
-
-def _specs(cluster):
-    objects = [item for kind in SPECS for item in cluster.list(*kind)]
-    return {(item["kind"], item["metadata"]["name"]): item.get("spec") for item in objects}
-
-
-def _ready(cluster, app="catalog", namespace="shop"):
-    pods = cluster.pods(namespace, {"app": app})
-    return {pod.uid for pod in pods if pod.ready and not pod.terminating}
-
-
-def _all(cluster, app="catalog", namespace="shop"):
-    return {pod.uid for pod in cluster.pods(namespace, {"app": app})}
 
 
 @pytest.fixture
@@ -153,9 +91,6 @@ def _counted(victim, **labels):
     every = {"reporter": "destination", "destination_app": "catalog"} | labels
     matchers = ",".join(f'{name}=~"{value}"' for name, value in every.items())
     return query(victim, f"istio_requests_total{{{matchers}}}")
-
-
-# requests
 
 
 def test_a_delay_holds_its_share_of_the_requests(in_force, ask, victim):
@@ -217,36 +152,33 @@ def test_a_fault_at_the_caller_is_put_on_a_route_of_our_own_where_there_is_none(
     target = Target("recommendations", "shop")
     fault = Abort(418, percent=100, at="caller")
     scene = resolve(cluster, target, run="caller", seed=1, fault=fault)
-    before = _specs(cluster)
+    before = specs(cluster)
     with inject(cluster, fault, scene, ledger=ledger, blast_radius=WIDE) as injection:
         assert [change.ref.kind for change in injection.changes] == ["VirtualService"]
         steadily(lambda: _codes(ask(host="recommendations", path="/today")) == {418: 1})
         every = ",".join(f'{name}="{value}"' for name, value in fault.evidence(scene).selector_hit.items())
         assert eventually(lambda: query(victim, f"istio_requests_total{{{every}}}"))
-    assert _specs(cluster) == before
+    assert specs(cluster) == before
     eventually(lambda: _codes(ask(host="recommendations", path="/today")) == {200: 1})
     scene = resolve(cluster, CATALOG, run="caller", seed=1, fault=fault)
     with pytest.raises(HarnessError, match="carries retries and timeout, which would never see abort 418"):
         fault.changes(scene)
 
 
-# pods
-
-
 def test_a_share_of_the_pods_is_killed(in_force, cluster):
     """Two of three, and not the third."""
-    before = _ready(cluster)
+    before = ready(cluster)
     with in_force(PodKill(percent=70)):
         pass
-    assert len(_ready(cluster) & before) == 1
+    assert len(ready(cluster) & before) == 1
 
 
 def test_an_evicted_pod_is_replaced(in_force, cluster):
     """One UID changes, the others stay."""
-    before = _ready(cluster)
+    before = ready(cluster)
     with in_force(Evict()) as injection:
         assert injection.refused == {}
-    eventually(lambda: len(_ready(cluster) & before) == 2 and len(_ready(cluster)) == 3)
+    eventually(lambda: len(ready(cluster) & before) == 2 and len(ready(cluster)) == 3)
 
 
 def test_a_budget_stops_evictions_and_is_named(in_force, cluster):
@@ -255,13 +187,13 @@ def test_a_budget_stops_evictions_and_is_named(in_force, cluster):
     ref = Ref("policy/v1", "PodDisruptionBudget", "shop", "catalog")
     try:
         eventually(lambda: cluster.get(ref).get("status", {}).get("expectedPods") == 3)
-        before = _ready(cluster)
+        before = ready(cluster)
         with (
             pytest.raises(HarnessError, match=r"No pod may be evicted.*disruption budget catalog needs 3"),
             in_force(Evict(2)),
         ):
             pass
-        assert _all(cluster) == before
+        assert every_pod(cluster) == before
         cluster.patch(ref, lambda now: {**now, "spec": {**budget["spec"], "minAvailable": 2}})
         eventually(lambda: cluster.get(ref)["status"].get("disruptionsAllowed") == 1)
         with in_force(Evict(2)) as injection:
@@ -279,12 +211,9 @@ def test_a_drained_node_loses_the_pods_and_takes_none_until_the_revert(in_force,
     gone = {pod.uid for pod in fault.pods(scene)}
     with in_force(fault):
         assert cluster.get(node)["spec"]["unschedulable"] is True
-        eventually(lambda: len(_ready(cluster)) == 3 and not _all(cluster) & gone)
+        eventually(lambda: len(ready(cluster)) == 3 and not every_pod(cluster) & gone)
         assert all(pod.node != node.name for pod in cluster.pods("shop", CATALOG.labels))
     assert not (cluster.get(node).get("spec") or {}).get("unschedulable")
-
-
-# inside pods
 
 
 def _counts(cluster):
@@ -326,39 +255,33 @@ def test_stress_runs_in_a_pod_until_it_has_ended(in_force, cluster, ask):
     assert [one["state"]["terminated"]["exitCode"] for one in told if one["name"] == name] == [0]
 
 
-# workloads
-
-
 def test_a_rolling_restart_replaces_every_pod_and_the_revert_does_so_again(in_force, cluster, ask):
     """No request fails meanwhile."""
-    before = _ready(cluster)
+    before = ready(cluster)
     with in_force(RollingRestart()):
-        eventually(lambda: len(_ready(cluster)) == 3 and not _all(cluster) & before)
-        between = _ready(cluster)
-    eventually(lambda: len(_ready(cluster)) == 3 and not _all(cluster) & between)
+        eventually(lambda: len(ready(cluster)) == 3 and not every_pod(cluster) & before)
+        between = ready(cluster)
+    eventually(lambda: len(ready(cluster)) == 3 and not every_pod(cluster) & between)
     assert _codes(ask(20)) == {200: 20}
 
 
 def test_a_workload_scaled_to_zero_is_gone_until_the_revert(in_force, cluster, ask):
     """Its callers get 503, then answers again."""
     with in_force(Scale(0)):
-        eventually(lambda: _all(cluster) == set())
+        eventually(lambda: every_pod(cluster) == set())
         assert _codes(ask(3)) == {503: 3}
     eventually(lambda: _codes(ask()) == {200: 1})
-
-
-# control plane and connections
 
 
 def test_without_a_control_plane_configuration_is_frozen(in_force, cluster, ask, tmp_path):
     """A policy that is made meanwhile is in force only afterwards."""
     with in_force(ControlPlaneOutage()):
-        eventually(lambda: _all(cluster, "istiod", "istio-system") == set())
+        eventually(lambda: every_pod(cluster, "istiod", "istio-system") == set())
         scene = resolve(cluster, CATALOG, run="meanwhile", seed=1)
         cluster.create(Abort(418).changes(scene)[0].manifest)
         assert _codes(ask(150)) == {200: 150}
         cluster.delete(Abort(418).changes(scene)[0].ref)
-    eventually(lambda: len(_ready(cluster, "istiod", "istio-system")) == 1)
+    eventually(lambda: len(ready(cluster, "istiod", "istio-system")) == 1)
 
 
 def test_a_disconnected_caller_is_refused_and_others_are_not(in_force, cluster, ask, victim):
@@ -388,80 +311,3 @@ def test_a_broken_object_that_is_admitted_leaves_requests_without_a_cluster(in_f
         seen = 'istio_requests_total{reporter="source",response_flags=~"NC|NR"}'
         assert eventually(lambda: query(victim, seen))
     eventually(lambda: _codes(ask(3)) == {200: 3})
-
-
-# as experiments
-
-
-@pytest.fixture
-def perform(cluster, victim, ledger, tmp_path, monkeypatch):
-    """Runs an experiment on catalog with a fault: the judgement."""
-    monkeypatch.chdir(ROOT)
-    prometheus = Prometheus(victim.prometheus_url)
-
-    def perform(fault, radius=WIDE):
-        eventually(lambda: len(_ready(cluster)) == 3)
-        before = _specs(cluster)
-        experiment = Experiment(
-            [SLO("front page", availability("frontend", "shop"), at_least=0.9)],
-            CATALOG,
-            fault,
-            Load("browse", rate=100),
-            radius,
-            recover_within=15,
-            observe=6,
-        )
-        with Journal(tmp_path / "run.jsonl") as journal:
-            mesh = Mesh(cluster, victim.entry_url, prometheus, 10.0)
-            found = run(experiment, mesh, name="x", run_id="test", seed=7, journal=journal, ledger=ledger)
-        assert _specs(cluster) == before
-        return found
-
-    yield perform
-    prometheus.close()
-
-
-@pytest.mark.parametrize(
-    ("fault", "verdict", "evidence"),
-    [
-        (Scale(0), Verdict.VIOLATED, "0 pods, 0 of them ready, asked 0"),
-        (ControlPlaneOutage(), Verdict.HELD, "0 pods, 0 of them ready, asked 0"),
-    ],
-    ids=str,
-)
-def test_a_verdict_comes_with_what_was_seen_of_the_pods(perform, fault, verdict, evidence):
-    """Nobody answers without catalog; without istiod everybody does."""
-    judgement = perform(fault)
-    assert judgement.verdict is verdict, judgement.reasons
-    assert judgement.evidence == evidence
-
-
-@pytest.mark.parametrize(
-    ("fault", "evidence"),
-    [
-        (ProxyKill(), r"1 of 1 proxies started again, 3 of 3 ready, [\d,]+ requests"),
-        (PodKill(every=2), r"([2-7]) of \1 pods gone, [23] of 3 ready, killed \1 times"),
-        (Abort(503, 40, ramp=2), "asked 40 %, seen "),
-        (Delay(0.05, 40, ramp=2), "asked 40 %, seen "),
-        (Stress(seconds=10), "1 of 1 pods run harness-test-stress$"),
-    ],
-    ids=str,
-)
-def test_faults_that_go_on_or_act_inside_pods_are_proven(perform, fault, evidence):
-    """Retries and the other pods hide all of them."""
-    judgement = perform(fault, replace(WIDE, max_pods=7, seconds=13))
-    assert judgement.verdict is Verdict.HELD, judgement
-    assert re.match(evidence, judgement.evidence)
-
-
-def test_an_experiment_whose_evictions_are_all_refused_tells_nothing(perform, cluster):
-    """INCONCLUSIVE, in the budget's words."""
-    ref = Ref("policy/v1", "PodDisruptionBudget", "shop", "catalog")
-    cluster.create(BUDGET)
-    try:
-        eventually(lambda: cluster.get(ref).get("status", {}).get("expectedPods") == 3)
-        judgement = perform(Evict())
-    finally:
-        cluster.delete(ref)
-    assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert any("disruption budget catalog needs 3" in reason for reason in judgement.reasons)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import time
 from collections import Counter
 
 import httpx
@@ -13,28 +12,21 @@ from live import steadily
 from support import ROOT, eventually
 
 from harness import (
-    SLO,
     BlastRadius,
     CertificateExpiry,
-    Experiment,
     HarnessError,
-    Load,
     Nothing,
     PacketLoss,
     RootRotation,
     Target,
     Verdict,
-    availability,
 )
 from harness.changes import Ref
-from harness.cluster import Cluster
-from harness.experiment import Mesh, run
 from harness.healing import heal
 from harness.injection import inject, resolve
-from harness.journal import Journal
 from harness.ledger import Ledger
+from harness.leftovers import leftovers
 from harness.localmesh.launch import launch
-from harness.prometheus import Prometheus
 from harness.sidecars import seconds_left, trusted_root
 
 pytestmark = pytest.mark.e2e
@@ -67,19 +59,6 @@ def victim(short):
     manifests.write_text((ROOT / "experiments" / "shop.yaml").read_text() + SETTINGS)
     with launch([manifests], print, short / "certified") as addresses:
         yield addresses
-
-
-@pytest.fixture(scope="module")
-def cluster(victim):
-    """Its API."""
-    with Cluster.connect(victim.kubeconfig) as connected:
-        yield connected
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    """A ledger of the test's own."""
-    return Ledger(tmp_path / "ledger")
 
 
 @pytest.fixture
@@ -203,7 +182,7 @@ def test_a_rotation_is_healed_by_a_machine_that_has_only_the_kubeconfig(cluster,
         cluster, fault, resolved(cluster, fault), ledger=ledger, blast_radius=WIDE, expires_in=0.1
     )
     assert state(cluster) != before
-    time.sleep(0.2)  # what is waited for is the end of the claim
+    eventually(lambda: not leftovers(cluster).claimed)
     healing = heal(cluster, Ledger(tmp_path / "elsewhere"))
     assert healing.failed == healing.kept == ()
     assert any("holds its old root again" in sentence for sentence in healing.done)
@@ -214,33 +193,19 @@ def test_a_rotation_is_healed_by_a_machine_that_has_only_the_kubeconfig(cluster,
 
 
 @pytest.fixture
-def perform(cluster, victim, ledger, tmp_path, monkeypatch):
+def perform(cluster, judged, ledger, tmp_path):
     """Runs an experiment on recommendations with a fault: the judgement, and what was written about it."""
-    monkeypatch.chdir(ROOT)
-    prometheus = Prometheus(victim.prometheus_url)
 
     def perform(fault):
         eventually(lambda: settled(cluster), within=20.0)
         before = state(cluster)
-        experiment = Experiment(
-            [SLO("front page", availability("frontend", "shop"), at_least=0.9)],
-            TARGET,
-            fault,
-            Load("browse", rate=100),
-            WIDE,
-            recover_within=20,
-            observe=6,
-        )
-        with Journal(tmp_path / "run.jsonl") as journal:
-            mesh = Mesh(cluster, victim.entry_url, prometheus, 10.0)
-            found = run(experiment, mesh, name="x", run_id="test", seed=7, journal=journal, ledger=ledger)
+        found = judged(TARGET, fault, WIDE, recover_within=20)
         assert state(cluster) == before
         return found, (tmp_path / "run.jsonl").read_text()
 
     yield perform
     with contextlib.suppress(HarnessError):
         heal(cluster, ledger)
-    prometheus.close()
 
 
 @pytest.mark.parametrize(
