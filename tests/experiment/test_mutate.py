@@ -41,22 +41,9 @@ def test_doubt(run):
 
 
 @pytest.fixture
-def session(world, write_kubeconfig, pytester, monkeypatch, request):
-    """Runs these experiments in the world, in a process of their own."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "state"))
-    profile = request.config.rootpath / "loadprofiles" / "browse.py"
-    pytester.makepyfile(test_shop=EXPERIMENTS.replace("PROFILE", repr(str(profile))))
-    mesh = (
-        f"--kubeconfig={write_kubeconfig(world.api.url)}",
-        f"--entry-url={world.entry_url}",
-        f"--prometheus-url={world.prometheus_url}",
-    )
-
-    def perform(*given):
-        tests = [name if name.startswith("-") else f"test_shop.py::{name}" for name in given]
-        return pytester.runpytest_subprocess("-p", "no:locust", *mesh, *tests, timeout=110)
-
-    return perform
+def experiments():
+    """These experiments, in the sessions of this module."""
+    return EXPERIMENTS
 
 
 def test_every_mutant_that_is_noticed_gives_the_full_score(session, world, pytester):
