@@ -49,7 +49,7 @@ def test_a_container_that_was_put_into_a_pod_is_waited_for(cluster, shop, ledger
 
 def test_a_container_that_does_not_end_is_said_and_stays_on_record(cluster, shop, ledger, monkeypatch):
     """With what to do about it."""
-    monkeypatch.setattr("harness.healing._MARGIN", 0.1)
+    monkeypatch.setattr("harness.ephemeral._MARGIN", 0.1)
     _attaching(shop, ends=False)
     pod = Ref("v1", "Pod", "shop", "payments-1")
     injection = apply_to(cluster, ledger, Attach(pod, QUIT, 0.1))

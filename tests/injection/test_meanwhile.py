@@ -142,7 +142,7 @@ def test_a_pod_that_is_still_ending_is_created_again_when_it_is_gone(cluster, sh
 
 def test_a_pod_that_does_not_end_stays_in_the_ledger(cluster, shop, ledger, monkeypatch):
     """The next heal brings it back."""
-    monkeypatch.setattr("harness.ephemeral._MARGIN", 0.2)
+    monkeypatch.setattr("harness.healing._MARGIN", 0.2)
     ref, path = _lone_pod(shop)
     [failed] = apply_to(cluster, ledger, Delete(ref)).end().failed
     assert "still being deleted" in failed
