@@ -1,12 +1,13 @@
 """Who may call what: frontend may call everybody, recommendations nobody, and nobody may what is not allowed.
 
     caller, callee      catalog   payments   recommendations   frontend
+    gateway             -         -          -                 allowed
     frontend            allowed   allowed    allowed           -
-    recommendations     refused   refused    -                 refused
+    recommendations     refused   refused    refused           refused
 
-Both rows are asked for at once: front pages make the calls of the first, and the page /snoop has
-recommendations make those of the second. The callee's own sidecar counts what it answered: 403 or something
-else.
+The last two rows are asked for at once: front pages make the calls of one, and the page /snoop has
+recommendations make those of the other, also to itself. The callee's own sidecar counts what it answered:
+403 or something else.
 
 Guards: AuthorizationPolicy nobody (deny by default) and the policies of the four callees, spec.rules[].from
 and selector.
@@ -15,6 +16,8 @@ and selector.
 import pytest
 
 from harness import SLO, Delete, Edit, Experiment, Load, Nothing, Patch, Ref, Target, Verdict, promql
+
+SERVICES = ("catalog", "payments", "recommendations", "frontend")
 
 
 def calls(caller, callee, *, allowed):
@@ -32,14 +35,22 @@ def policy(name):
     return Ref("security.istio.io/v1", "AuthorizationPolicy", "shop", name)
 
 
+ENTRY = Experiment(
+    hypothesis=[calls("istio-ingressgateway", "frontend", allowed=True)],
+    target=Target("frontend", namespace="shop"),
+    fault=Nothing(),
+    load=Load("browse", rate=100),
+    guards=["AuthorizationPolicy frontend spec.rules[0]"],
+)
 MATRIX = Experiment(
     hypothesis=[
-        *(calls("frontend", callee, allowed=True) for callee in ("catalog", "payments", "recommendations")),
-        *(calls("recommendations", callee, allowed=False) for callee in ("catalog", "payments", "frontend")),
+        *(calls("frontend", callee, allowed=True) for callee in SERVICES[:3]),
+        *(calls("recommendations", callee, allowed=False) for callee in SERVICES),
     ],
     target=Target("catalog", namespace="shop"),
     fault=Nothing(),
-    load=Load("browse", rate=120, paths=("/", "/snoop")),
+    load=Load("browse", rate=200, paths=("/", "/snoop")),
+    guards=[f"AuthorizationPolicy {name}" for name in ("nobody", *SERVICES)],
 )
 SOURCE = ("spec", "rules", 0, "from", 0, "source")
 WEAKENED = {
@@ -51,8 +62,9 @@ WEAKENED = {
 }
 
 
-def test_everybody_may_what_is_allowed_and_no_more(run):
-    run(MATRIX)
+@pytest.mark.parametrize("experiment", [ENTRY, MATRIX], ids=["the gateway", "services"])
+def test_everybody_may_what_is_allowed_and_no_more(run, experiment):
+    run(experiment)
 
 
 @pytest.mark.parametrize("weaken", WEAKENED.values(), ids=WEAKENED)

@@ -50,8 +50,9 @@ def experiment(fault, *hypothesis):
         hypothesis=hypothesis,
         target=Target("recommendations", namespace="shop"),
         fault=fault,
-        load=Load("browse", rate=100, paths=("/",)),
+        load=Load("browse", rate=200, paths=("/",)),
         blast_radius=BlastRadius(max_pods=1),
+        guards=(),
     )
 
 

@@ -23,6 +23,7 @@ SWITCHED = Experiment(
     fault=TO_GREEN,
     load=Load("browse", rate=200, paths=("/invoices",)),
     blast_radius=BlastRadius(max_pods=3),
+    guards=["DestinationRule payments spec.subsets[1]"],
 )
 NARROW = {"connectionPool": {"http": {"http2MaxRequests": 1}}}
 A_NARROW_GREEN = Patch(

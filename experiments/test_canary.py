@@ -2,8 +2,8 @@
 
 Of the calls for the wallet one in five goes to payments v2. "One in five" is a matter of chance: promised is
 that v2 gets at least 12 % and v1 at least 70 %, borders that 20 % keeps clear of and that another pair of
-weights does not. Whoever sends the header x-tester: yes gets v2, always; without it nobody does on the other
-pages.
+weights does not. Whoever sends the header x-tester: yes gets v2, always; without it nobody does at the checkout
+or for invoices.
 
 Guards: VirtualService payments, spec.http[wallet].route[].weight and subset, spec.http[testers].match and
 subset; DestinationRule payments, spec.subsets[].labels.
@@ -21,18 +21,26 @@ def gets(version, at_least):
     return SLO(f"{version} gets its share", sli, at_least=at_least)
 
 
-def experiment(profile, path, *hypothesis):
+def experiment(profile, path, *hypothesis, guards):
     return Experiment(
         hypothesis=hypothesis,
         target=Target("payments", namespace="shop"),
         fault=Nothing(),
         load=Load(profile, rate=300, paths=(path,)),
+        guards=guards,
     )
 
 
-CANARY = experiment("browse", "/wallet", gets("v1", at_least=0.70), gets("v2", at_least=0.12))
-TESTERS = experiment("testers", "/checkout", gets("v2", at_least=1.0))
-OTHERS = experiment("browse", "/checkout", gets("v1", at_least=1.0))
+ROUTES = "VirtualService payments spec.http"
+CANARY = experiment(
+    *("browse", "/wallet", gets("v1", at_least=0.70), gets("v2", at_least=0.12)),
+    guards=[f"{ROUTES}[1]", "DestinationRule payments spec.subsets"],
+)
+TESTERS = experiment("testers", "/checkout", gets("v2", at_least=1.0), guards=[f"{ROUTES}[0]"])
+OTHERS = experiment(
+    *("browse", "/checkout", gets("v1", at_least=1.0)), guards=[f"{ROUTES}[{n}].match" for n in (0, 1)]
+)
+INVOICES = experiment("browse", "/invoices", gets("v1", at_least=1.0), guards=[f"{ROUTES}[3].route"])
 
 
 def routes(*edits):
@@ -58,7 +66,7 @@ def test_with_other_weights_it_gets_another_share(run, weaken):
     run(CANARY, weaken=[weaken], expect=Verdict.VIOLATED)
 
 
-@pytest.mark.parametrize("experiment", [TESTERS, OTHERS], ids=["testers", "others"])
+@pytest.mark.parametrize("experiment", [TESTERS, OTHERS, INVOICES], ids=["testers", "others", "invoices"])
 def test_only_testers_get_the_new_version(run, experiment):
     run(experiment)
 

@@ -52,6 +52,7 @@ def experiment(fault):
         fault=fault,
         load=Load("browse", rate=200, paths=("/items",)),
         blast_radius=BlastRadius(max_pods=1, namespaces=("shop", "istio-system")),
+        guards=(),
     )
 
 

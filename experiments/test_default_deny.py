@@ -19,7 +19,8 @@ UNTHOUGHT_OF = Experiment(
     hypothesis=[REFUSED],
     target=Target("payments", namespace="shop"),
     fault=Nothing(),
-    load=Load("browse", rate=200, paths=("/checkout",)),
+    load=Load("browse", rate=300, paths=("/checkout",)),
+    guards=["AuthorizationPolicy nobody"],
 )
 
 

@@ -13,12 +13,13 @@ from harness import SLO, Delete, Edit, Experiment, Load, Nothing, Patch, Ref, Ta
 CALLS = 'istio_requests_total{reporter="source",source_app="frontend"'
 
 
-def experiment(path, slo):
+def experiment(path, slo, guards=()):
     return Experiment(
         hypothesis=[slo],
         target=Target("frontend", namespace="shop"),
         fault=Nothing(),
-        load=Load("browse", rate=150, paths=(path,)),
+        load=Load("browse", rate=250, paths=(path,)),
+        guards=guards,
     )
 
 
@@ -45,6 +46,7 @@ ABROAD = experiment(
         ),
         at_least=1.0,
     ),
+    guards=["Sidecar default"],
 )
 OPEN = Patch(
     Ref("networking.istio.io/v1", "Sidecar", "shop", "default"),

@@ -44,8 +44,9 @@ FAILING = Experiment(
     hypothesis=[SOMEBODY],
     target=CATALOG,
     fault=Abort(503, percent=100),
-    load=Load("browse", rate=200, paths=("/items",)),
+    load=Load("browse", rate=200, users=100, paths=("/items",)),
     blast_radius=BlastRadius(max_pods=3),
+    guards=(),
 )
 
 

@@ -18,8 +18,9 @@ def experiment(promise):
         hypothesis=[promise],
         target=Target("recommendations", namespace="shop"),
         fault=Scale(0),
-        load=Load("browse", rate=100, paths=("/",)),
+        load=Load("browse", rate=200, paths=("/",)),
         blast_radius=BlastRadius(max_pods=1),
+        guards=(),
     )
 
 

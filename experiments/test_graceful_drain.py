@@ -1,16 +1,18 @@
 """A pod that is asked to end loses nothing, even where nobody tries again.
 
 The retries of catalog's callers are taken away, so that every request that a pod drops on its way out reaches the entry
-as an error. With time to end, a pod answers what it has begun and its sidecar takes leave of its callers first; one
-that is killed without grace breaks off what it was doing, and is asked on until its callers know.
+as an error. An evicted pod goes on for as long as its preStop hook takes, a second, in which its callers learn of its
+end, and then answers what it has begun; its sidecar ends last. One that is killed without grace breaks off what it was
+doing, and is asked on until its callers know.
 
-Guards: the pods' terminationGracePeriodSeconds, and the time the sidecar drains. Evidence: the UID is gone.
+Guards: the pods' terminationGracePeriodSeconds and preStop hook. Evidence: the UID is gone.
 """
 
 from harness import (
     SLO,
     BlastRadius,
     Edit,
+    Evict,
     Experiment,
     Load,
     Patch,
@@ -32,15 +34,16 @@ WITHOUT_RETRIES = Patch(
 def experiment(fault):
     return Experiment(
         hypothesis=[SERVED],
-        target=Target("catalog", namespace="shop"),
+        target=Target("catalog-v1", namespace="shop", selector={"app": "catalog", "version": "v1"}),
         fault=fault,
-        load=Load("browse", rate=200, paths=("/items",)),
+        load=Load("browse", rate=300, paths=("/items",)),
         blast_radius=BlastRadius(max_pods=1),
+        guards=["Deployment catalog-v1 spec.template.spec.terminationGracePeriodSeconds"],
     )
 
 
 def test_a_pod_that_is_given_time_loses_nothing(run):
-    run(experiment(PodKill(count=1, grace_seconds=30)), weaken=[WITHOUT_RETRIES])
+    run(experiment(Evict(1)), weaken=[WITHOUT_RETRIES])
 
 
 def test_a_pod_that_is_given_none_does(run):

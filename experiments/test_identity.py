@@ -34,7 +34,8 @@ IDENTIFIED = Experiment(
     hypothesis=[KNOWN],
     target=Target("catalog", namespace="shop"),
     fault=Nothing(),
-    load=Load("browse", rate=200, paths=("/items",)),
+    load=Load("browse", rate=300, paths=("/items",)),
+    guards=["PeerAuthentication default"],
 )
 
 

@@ -19,13 +19,14 @@ def takes(version, at_least):
 
 STICKY = Patch(
     Ref("networking.istio.io/v1", "DestinationRule", "shop", "catalog"),
-    (Edit(("spec", "trafficPolicy", "loadBalancer"), {"consistentHash": {"useSourceIp": True}}),),
+    (Edit(("spec", "trafficPolicy", "loadBalancer"), {"consistentHash": {"httpHeaderName": "host"}}),),
 )
 EVEN = Experiment(
     hypothesis=[takes("v1", at_least=0.5), takes("v2", at_least=0.16)],
     target=Target("catalog", namespace="shop"),
     fault=Nothing(),
     load=Load("browse", rate=300, paths=("/items",)),
+    guards=(),
 )
 
 
@@ -33,5 +34,5 @@ def test_every_pod_takes_its_part(run):
     run(EVEN)
 
 
-def test_with_one_caller_a_hash_of_its_address_gives_all_to_one_pod(run):
+def test_a_hash_of_what_all_calls_have_in_common_gives_them_to_one_pod(run):
     run(EVEN, weaken=[STICKY], expect=Verdict.VIOLATED)

@@ -1,8 +1,8 @@
 """Load that a service cannot take is shed at once.
 
 payments takes 400 ms for every request, a hundred times what it should, so fifty requests at a time are 125 a second.
-It is asked 240 times a second. Fifty requests may wait for it; all others are refused by their caller's sidecar
-within milliseconds, instead of queueing up behind them.
+It is asked 240 times a second. Fifty requests may wait for it, 25 of each frontend's; all others are refused by their
+caller's sidecar within milliseconds, instead of queueing up behind them.
 
 Guards: DestinationRule payments, spec.trafficPolicy.connectionPool.http.http2MaxRequests, which limits HTTP/1.1 as
 well. Evidence: every request at payments carries the flag DI.
@@ -51,6 +51,7 @@ def experiment(fault):
         fault=fault,
         load=Load("browse", rate=240, users=150, paths=("/checkout",)),
         blast_radius=BlastRadius(max_pods=3),
+        guards=["DestinationRule payments spec.trafficPolicy.connectionPool.http"],
     )
 
 

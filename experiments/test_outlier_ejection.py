@@ -1,13 +1,12 @@
-"""A pod that only fails is taken out of the choice, asked again after a while, and taken out again.
+"""A pod that only fails is taken out of the choice, and asked again when it is well.
 
-The one pod of catalog's v2 fails every request. Twelve failures in a row eject it for five seconds, then it
-is asked again. Between two ejections it gets a dozen attempts of about 1,500, so far less than the third it
-would have. The run sees it come back: only then can the fault show again at that pod, and without that
-evidence there is no verdict.
+The one pod of catalog's v2 fails every request. Twelve failures in a row at each of its callers' sidecars eject it for
+five seconds, all within 2 s: from then on it gets none of the attempts, where it would have a third. When the fault is
+over it has to come back, which the recovery promises: a pod that stays out for good is a pod less.
 
 Guards: DestinationRule catalog, spec.trafficPolicy.outlierDetection (consecutive5xxErrors, interval,
 baseEjectionTime, maxEjectionPercent, which has to allow one of three). Evidence: every attempt at v2 carries
-the flag FI.
+the flag FI, until there are no attempts any more.
 """
 
 import pytest
@@ -26,10 +25,17 @@ from harness import (
     Verdict,
     availability,
     ejection,
+    promql,
 )
 
 V2 = Target("catalog-v2", namespace="shop", selector={"app": "catalog", "version": "v2"})
 AVOIDED = SLO("the failing pod is avoided", ejection("catalog", namespace="shop"), at_least=0.97)
+CALLS = 'istio_requests_total{reporter="source",source_app="frontend",destination_service_name="catalog"'
+BACK = SLO(
+    "v2 is asked again",
+    promql("calls to v2", good=f'{CALLS},destination_version="v2"}}', total=f"{CALLS}}}"),
+    at_least=0.2,
+)
 SERVED = SLO("items are served", availability("frontend", namespace="shop"), at_least=0.99)
 
 WITHOUT_EJECTION = Patch(
@@ -48,6 +54,10 @@ FAILING = Experiment(
     fault=Abort(503, percent=100),
     load=Load("browse", rate=300, paths=("/items",)),
     blast_radius=BlastRadius(max_pods=1),
+    mitigated_within=2.0,
+    recovery=[BACK],
+    recover_within=12.0,
+    guards=["DestinationRule catalog spec.trafficPolicy.outlierDetection"],
 )
 
 

@@ -20,8 +20,9 @@ def experiment(fault):
         hypothesis=[QUICK],
         target=Target("catalog", namespace="shop"),
         fault=fault,
-        load=Load("browse", rate=60, users=40, paths=("/items",)),
+        load=Load("browse", rate=100, users=40, paths=("/items",)),
         blast_radius=BlastRadius(max_pods=3),
+        guards=(),
     )
 
 

@@ -23,7 +23,7 @@ from harness import (
 )
 
 CATALOG = Target("catalog", namespace="shop")
-UP = SLO("the shop is available at the entry", availability("frontend", namespace="shop"), at_least=0.999)
+UP = SLO("the shop is available at the entry", availability("frontend", namespace="shop"), at_least=0.995)
 
 WITHOUT_RETRIES = Patch(
     Ref("networking.istio.io/v1", "VirtualService", "shop", "catalog"),
@@ -40,9 +40,10 @@ def experiment(fault):
         hypothesis=[UP],
         target=CATALOG,
         fault=fault,
-        load=Load("browse", rate=1000, paths=("/items",)),
+        load=Load("browse", rate=600, paths=("/items",)),
         blast_radius=BlastRadius(max_pods=1, max_percent=34),
         recover_within=10.0,
+        guards=["VirtualService catalog spec.http[0].retries"],
     )
 
 

@@ -1,11 +1,15 @@
 """A sidecar that ends takes nobody along.
 
 The sidecar of one of catalog's pods is asked to quit; the program beside it lives, but can neither be reached nor reach
-anybody until the kubelet has started the sidecar again. Callers try again at another pod meanwhile.
+anybody until the kubelet has started the sidecar again. Callers try again at another pod meanwhile. The same happens to
+one of frontend's two, whose caller is the gateway.
 
-Guards: VirtualService catalog, spec.http[].retries (retryOn with connect-failure and reset). Evidence: the restart
-count of istio-proxy, and of no other container.
+Guards: VirtualService catalog, spec.http[].retries (retryOn with connect-failure and reset); VirtualService shop,
+spec.http[].retries; Deployment frontend-v1, spec.replicas. Evidence: the restart count of istio-proxy, and of no other
+container.
 """
+
+import pytest
 
 from harness import (
     ABSENT,
@@ -34,18 +38,29 @@ UNPROTECTED = [
         (Edit(("spec", "trafficPolicy", "outlierDetection"), ABSENT),),
     ),
 ]
-EXPERIMENT = Experiment(
-    hypothesis=[SERVED],
-    target=Target("catalog", namespace="shop"),
-    fault=ProxyKill(1),
-    load=Load("browse", rate=200, paths=("/items",)),
-    blast_radius=BlastRadius(max_pods=1),
+
+
+def experiment(app, *guards):
+    return Experiment(
+        hypothesis=[SERVED],
+        target=Target(app, namespace="shop"),
+        fault=ProxyKill(1),
+        load=Load("browse", rate=200, paths=("/items",)),
+        blast_radius=BlastRadius(max_pods=1),
+        guards=guards,
+    )
+
+
+CATALOG = experiment("catalog")
+FRONTEND = experiment(
+    "frontend", "VirtualService shop spec.http[0].retries", "Deployment frontend-v1 spec.replicas"
 )
 
 
-def test_a_sidecar_that_ends_is_not_noticed(run):
-    run(EXPERIMENT)
+@pytest.mark.parametrize("experiment", [CATALOG, FRONTEND], ids=["catalog", "frontend"])
+def test_a_sidecar_that_ends_is_not_noticed(run, experiment):
+    run(experiment)
 
 
 def test_without_retries_and_ejection_it_is(run):
-    run(EXPERIMENT, weaken=UNPROTECTED, expect=Verdict.VIOLATED)
+    run(CATALOG, weaken=UNPROTECTED, expect=Verdict.VIOLATED)

@@ -42,6 +42,7 @@ STORMY = Experiment(
     fault=Abort(503, percent=100),
     load=Load("browse", rate=300, paths=("/checkout",)),
     blast_radius=BlastRadius(max_pods=3),
+    guards=["DestinationRule payments spec.trafficPolicy.retryBudget"],
 )
 
 

@@ -1,11 +1,12 @@
 """Pods come and go on purpose, and nobody notices.
 
-A rolling restart replaces every pod of catalog, and an eviction, as when a node is drained, takes one. Both let a pod
-end what it is doing and both happen every day, so they must cost nothing. A PodDisruptionBudget that wants all three
-pods does not let any be evicted.
+A rolling restart replaces every pod, of catalog and of frontend, and an eviction, as when a node is drained, takes one.
+Both let a pod end what it is doing and both happen every day, so they must cost nothing. Invoices come from one version
+of payments alone: while one of its pods is gone the other one serves. A PodDisruptionBudget that wants all three pods
+of catalog does not let any be evicted.
 
-Guards: Deployment catalog, replicas and strategy; VirtualService catalog, spec.http[].retries, for the requests that
-meet a pod at its end. Evidence: the UIDs are others; for the budget, the refusal.
+Guards: Deployment frontend-v1, strategy; Deployment payments-v1, replicas; the retries of the callers, for requests
+that meet a pod at its end. Evidence: the UIDs are others; for the budget, the refusal.
 """
 
 import pytest
@@ -14,9 +15,13 @@ from harness import (
     SLO,
     BlastRadius,
     Create,
+    Edit,
     Evict,
     Experiment,
     Load,
+    Patch,
+    PodKill,
+    Ref,
     RollingRestart,
     Target,
     Verdict,
@@ -24,7 +29,9 @@ from harness import (
 )
 
 CATALOG = Target("catalog", namespace="shop")
-SERVED = SLO("items are served", availability("frontend", namespace="shop"), at_least=0.99)
+FRONTEND = Target("frontend", namespace="shop")
+PAYMENTS_V1 = Target("payments-v1", namespace="shop", selector={"app": "payments", "version": "v1"})
+SERVED = SLO("pages are served", availability("frontend", namespace="shop"), at_least=0.98)
 
 ALL_ARE_NEEDED = Create(
     {
@@ -34,22 +41,41 @@ ALL_ARE_NEEDED = Create(
         "spec": {"minAvailable": 3, "selector": {"matchLabels": {"app": "catalog"}}},
     }
 )
+ALONE = Patch(
+    Ref("apps/v1", "Deployment", "shop", "payments-v1"),
+    (Edit(("spec", "replicas"), 1),),
+)
 
 
-def experiment(fault):
+def experiment(fault, target, *guards, path="/items"):
     return Experiment(
         hypothesis=[SERVED],
-        target=CATALOG,
+        target=target,
         fault=fault,
-        load=Load("browse", rate=200, paths=("/items",)),
+        load=Load("browse", rate=200, paths=(path,)),
         blast_radius=BlastRadius(max_pods=3),
+        guards=guards,
     )
 
 
-@pytest.mark.parametrize("fault", [RollingRestart(), Evict(1)], ids=str)
-def test_pods_that_are_replaced_on_purpose_are_not_missed(run, fault):
-    run(experiment(fault))
+KILL = PodKill(count=1, grace_seconds=0)
+INVOICES = experiment(KILL, PAYMENTS_V1, "Deployment payments-v1 spec.replicas", path="/invoices")
+REPLACED = {
+    "restart of catalog": experiment(RollingRestart(), CATALOG),
+    "restart of frontend": experiment(RollingRestart(), FRONTEND, "Deployment frontend-v1 spec.strategy"),
+    "eviction": experiment(Evict(1), CATALOG),
+    "one of two": INVOICES,
+}
+
+
+@pytest.mark.parametrize("experiment", REPLACED.values(), ids=REPLACED)
+def test_pods_that_are_replaced_are_not_missed(run, experiment):
+    run(experiment)
+
+
+def test_the_only_one_is(run):
+    run(INVOICES, weaken=[ALONE], expect=Verdict.VIOLATED)
 
 
 def test_a_budget_that_needs_all_pods_lets_none_go(run):
-    run(experiment(Evict(1)), weaken=[ALL_ARE_NEEDED], expect=Verdict.INCONCLUSIVE)
+    run(experiment(Evict(1), CATALOG), weaken=[ALL_ARE_NEEDED], expect=Verdict.INCONCLUSIVE)

@@ -25,6 +25,7 @@ def experiment(*hypothesis):
         target=Target("catalog", namespace="shop"),
         fault=Nothing(),
         load=Load("browse", rate=200, paths=("/items",)),
+        guards=(),
     )
 
 

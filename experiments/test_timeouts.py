@@ -1,14 +1,17 @@
 """Timeouts end what takes too long: one try of several, and a call as a whole.
 
-One of ten tries at payments hangs for 3 s. After 500 ms its caller gives the try up and makes another one, so
-the call succeeds within its 2 s; the try alone would have used them up.
+One of ten tries at payments, or at catalog, hangs for 3 s. After 500 ms its caller gives the try up and makes another
+one, so the call succeeds within its 2 s; the try alone would have used them up. When every try at catalog hangs, the
+call fails, but after 2 s.
 
 recommendations hangs for 3 s, always. The front page waits 400 ms for it, then goes without.
 
-Guards: VirtualService payments, spec.http[].retries.perTryTimeout and retryOn (a try that was given up counts
-as a 5xx); VirtualService recommendations, spec.http[].timeout; frontend's fallback. Evidence: the share of
-requests that carry the flag DI at the callee.
+Guards: VirtualServices catalog and payments, spec.http[].retries.perTryTimeout and retryOn (a try that was given up
+counts as a 5xx), and timeout; VirtualService recommendations, spec.http[].timeout; frontend's fallback; that no route
+before that of the checkout takes its calls. Evidence: the share of requests that carry the flag DI at the callee.
 """
+
+import pytest
 
 from harness import (
     ABSENT,
@@ -26,7 +29,12 @@ from harness import (
     latency,
 )
 
-SERVED = SLO("checkout is served", availability("frontend", namespace="shop"), at_least=0.98)
+SERVED = SLO("pages are served", availability("frontend", namespace="shop"), at_least=0.98)
+GIVEN_UP = SLO(
+    "nine of ten answers come within 2.5 s, whatever they are",
+    latency("frontend", namespace="shop", quantile=0.9),
+    at_most=2.5,
+)
 QUICK = SLO(
     "nine of ten front pages come within 1 s",
     latency("frontend", namespace="shop", quantile=0.9),
@@ -44,37 +52,53 @@ WITHOUT_TIMEOUT = Patch(
 )
 
 
-def checkout(fault):
+def experiment(app, fault, promise, *guards, rate, path):
     return Experiment(
-        hypothesis=[SERVED],
-        target=Target("payments", namespace="shop"),
+        hypothesis=[promise],
+        target=Target(app, namespace="shop"),
         fault=fault,
-        load=Load("browse", rate=150, users=40, paths=("/checkout",)),
+        load=Load("browse", rate=rate, users=80, paths=(path,)),
         blast_radius=BlastRadius(max_pods=3),
+        guards=guards,
     )
 
 
-def front_page(fault):
-    return Experiment(
-        hypothesis=[QUICK],
-        target=Target("recommendations", namespace="shop"),
-        fault=fault,
-        load=Load("browse", rate=60, users=60, paths=("/today",)),
-        blast_radius=BlastRadius(max_pods=1),
-    )
+PAYMENTS, ITEMS = "VirtualService payments spec.http", "VirtualService catalog spec.http[0]"
+CHECKOUT = experiment(
+    *("payments", HANGING_TRIES, SERVED),
+    *(f"{PAYMENTS}[4].retries.perTryTimeout", f"{PAYMENTS}[2].match", f"{PAYMENTS}[3].match"),
+    rate=200,
+    path="/checkout",
+)
+CATALOG = experiment(
+    *("catalog", HANGING_TRIES, SERVED, f"{ITEMS}.retries.perTryTimeout", f"{ITEMS}.timeout"),
+    rate=200,
+    path="/items",
+)
+HANGING_CATALOG = experiment("catalog", HANGING, GIVEN_UP, f"{ITEMS}.timeout", rate=30, path="/items")
+FRONT_PAGE = experiment(
+    *("recommendations", HANGING, QUICK, "VirtualService recommendations spec.http[0].timeout"),
+    rate=100,
+    path="/today",
+)
 
 
-def test_a_try_that_hangs_is_made_again(run):
-    run(checkout(HANGING_TRIES))
+@pytest.mark.parametrize("experiment", [CHECKOUT, CATALOG], ids=["checkout", "catalog"])
+def test_a_try_that_hangs_is_made_again(run, experiment):
+    run(experiment)
 
 
 def test_without_a_timeout_for_each_try_one_uses_up_the_time_of_all(run):
-    run(checkout(HANGING_TRIES), weaken=[WITHOUT_PER_TRY_TIMEOUT], expect=Verdict.VIOLATED)
+    run(CHECKOUT, weaken=[WITHOUT_PER_TRY_TIMEOUT], expect=Verdict.VIOLATED)
+
+
+def test_a_call_that_hangs_as_a_whole_is_given_up(run):
+    run(HANGING_CATALOG)
 
 
 def test_a_dependency_that_hangs_is_not_waited_for(run):
-    run(front_page(HANGING))
+    run(FRONT_PAGE)
 
 
 def test_without_a_timeout_the_page_waits(run):
-    run(front_page(HANGING), weaken=[WITHOUT_TIMEOUT], expect=Verdict.VIOLATED)
+    run(FRONT_PAGE, weaken=[WITHOUT_TIMEOUT], expect=Verdict.VIOLATED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -106,12 +106,12 @@ class Campaign:
             experiment: Experiment, *, weaken: Sequence[Change] = (), expect: Verdict = Verdict.HELD
         ) -> Judgement:
             __tracebackhide__ = True
-            if weaken or expect is not Verdict.HELD:
+            if expect is not Verdict.HELD:
                 self._controls[request.node.path] += weaken
                 pytest.skip("a control; mutants are given to experiments that are to hold")
             if self._mutant is not None:
-                return self._mutated(experiment, mesh, self._mutant, request.node.name)
-            judgement = run(experiment)
+                return self._mutated(experiment, mesh, weaken, self._mutant, request.node.name)
+            judgement = run(experiment, weaken=weaken)
             self._experiments[request.node].append(experiment)
             return judgement
 
@@ -188,9 +188,11 @@ class Campaign:
         objects = self._objects()
         every = mutants(objects)
         guards = {item: self._guards(item, objects) for item in self._experiments}
-        _need_known(guards, every)
+        self._need_known(every)
         declared = declared_equivalent(self._config.getini("equivalent_mutants"), every)
-        found = [(mutant, _guarding(mutant, guards)) for mutant in every]
+        found = [
+            (mutant, [item for item in guards if _exactness(mutant, guards[item]) >= 0]) for mutant in every
+        ]
         guarded = [(mutant, items) for mutant, items in found if items]
         if not guarded:
             raise HarnessError(
@@ -201,7 +203,8 @@ class Campaign:
         self.score = Score((), unguarded, left=len(guarded))
         for number, (mutant, items) in enumerate(guarded, start=1):
             self._session.say(f"[{number}/{len(guarded)}] {mutant}")
-            result = self._result(mutant, items, session, declared.get(str(mutant)))
+            ordered = self._ordered(mutant, items, guards)
+            result = self._result(mutant, ordered, session, declared.get(str(mutant)))
             self._session.say(f"    {_told(result)}")
             self.score = Score((*self.score.results, result), unguarded, left=len(guarded) - number)
 
@@ -217,13 +220,28 @@ class Campaign:
         found = (cluster.list(*kind, where) for where in namespaces if where for kind in kinds)
         return tuple(manifest for listed in found for manifest in listed)
 
+    def _need_known(self, every: Sequence[Mutant]) -> None:
+        """Raises HarnessError for a guard of something in which there is nothing to weaken: a slip of the pen."""
+        for item, experiments in self._experiments.items():
+            for guard in (guard for one in experiments for guard in one.guarded):
+                if not any(guard.covers(mutant) for mutant in every):
+                    raise HarnessError(
+                        f"{item.nodeid} guards {guard}, in which nothing can be weakened; compare it with the object."
+                    )
+
     def _guards(self, item: pytest.Item, objects: Sequence[Manifest]) -> Guards:
         experiments = self._experiments[item]
-        if declared := tuple(guard for one in experiments for guard in one.guarded):
-            return declared
+        if any(one.guards is not None for one in experiments):
+            return tuple(guard for one in experiments for guard in one.guarded)
         if inferred := guards_of_controls(self._controls[item.path]):
             return inferred
         return tuple(guard for one in experiments for guard in guards_of_target(one.target, objects))
+
+    def _ordered(
+        self, mutant: Mutant, items: Sequence[pytest.Item], guards: Mapping[pytest.Item, Guards]
+    ) -> list[pytest.Item]:
+        """Those first that name the field most exactly; among equals who has noticed most notices this, too."""
+        return sorted(items, key=lambda item: (-_exactness(mutant, guards[item]), -self._kills[item]))
 
     def _result(
         self, mutant: Mutant, items: Sequence[pytest.Item], session: pytest.Session, equivalent: str | None
@@ -233,9 +251,7 @@ class Campaign:
             return Result(mutant, Fate.EQUIVALENT, reason=equivalent)
         since = time.monotonic()
         seen: list[Seen] = []
-        for item in sorted(
-            items, key=lambda one: -self._kills[one]
-        ):  # who has noticed much notices this, too
+        for item in items:
             seen.append(self._verdict(mutant, item, session))
             if seen[-1].verdict is Verdict.VIOLATED:
                 self._kills[item] += 1
@@ -258,7 +274,9 @@ class Campaign:
             return Seen(item.name, Verdict.INCONCLUSIVE, next(iter(broken), "no experiment was run"))
         return Seen(item.name, Verdict.HELD, "")
 
-    def _mutated(self, experiment: Experiment, mesh: Mesh, mutant: Mutant, name: str) -> Judgement:
+    def _mutated(
+        self, experiment: Experiment, mesh: Mesh, weaken: Sequence[Change], mutant: Mutant, name: str
+    ) -> Judgement:
         """Runs an experiment with a mutant in force; ends the test unless it is HELD."""
         self._runs += 1
         path = self._session.directory / "mutants" / f"{self._runs:04}.jsonl"
@@ -272,7 +290,7 @@ class Campaign:
                 journal=journal,
                 ledger=Ledger(),
                 watch=Quiet(),
-                weaken=(mutant.change,),
+                weaken=(*weaken, mutant.change),
                 expect=Verdict.VIOLATED,
             )
         self._judgements.append(judgement)
@@ -311,24 +329,9 @@ def _refuse(sentence: str) -> NoReturn:
     pytest.exit(sentence, returncode=_REFUSED)
 
 
-def _need_known(guards: Mapping[pytest.Item, Guards], every: Sequence[Mutant]) -> None:
-    """Raises HarnessError for a guard of something in which there is nothing to weaken: a slip of the pen."""
-    for item, found in guards.items():
-        for guard in found:
-            if not any(guard.covers(mutant) for mutant in every):
-                raise HarnessError(
-                    f"{item.nodeid} guards {guard}, in which nothing can be weakened; compare it with the object."
-                )
-
-
-def _guarding(mutant: Mutant, guards: Mapping[pytest.Item, Guards]) -> tuple[pytest.Item, ...]:
-    """The experiments that guard the field of a mutant, those first that name it most exactly."""
-
-    def exactness(found: Guards) -> Iterator[int]:
-        return (len(guard.field) for guard in found if guard.covers(mutant))
-
-    exact = {item: max(exactness(found), default=-1) for item, found in guards.items()}
-    return tuple(sorted((item for item in exact if exact[item] >= 0), key=lambda item: -exact[item]))
+def _exactness(mutant: Mutant, found: Guards) -> int:
+    """How exactly guards name the field of a mutant; -1 if they do not guard it."""
+    return max((len(guard.field) for guard in found if guard.covers(mutant)), default=-1)
 
 
 def _told(result: Result) -> str:

@@ -27,6 +27,9 @@ class Plaintext(Enum):
     ANSWERED = "answered"
     """Something behind the port spoke HTTP."""
 
+    FORBIDDEN = "forbidden"
+    """Something behind the port spoke HTTP, and said that this caller may not (401, 403)."""
+
     REFUSED = "refused"
     """The connection was accepted and closed without an answer: what a sidecar does under STRICT mTLS."""
 
@@ -283,7 +286,7 @@ class Cluster:
             return Plaintext.UNREACHABLE
         status = answer.status()
         if not status:
-            return Plaintext.ANSWERED
+            return Plaintext.FORBIDDEN if answer.code in (401, 403) else Plaintext.ANSWERED
         if answer.code in (401, 403):
             raise HarnessError(self._wire.refusal(answer, f"connect to {pod.ref} (get on pods/proxy)"))
         cause = str(status.get("message", ""))

@@ -103,6 +103,14 @@ def plaintext_refused(target: Workloads, port: int) -> Probe:
     return Probe(f"plaintext refused by {target}", target, port)
 
 
+def plaintext_answered(target: Workloads, port: int) -> Probe:
+    """Plaintext connections to `port` of every pod of `target` that were answered, by 401 and 403 not; `at_least`.
+
+    For a port that somebody without a sidecar has to reach.
+    """
+    return Probe(f"plaintext answered by {target}", target, port, wanted="answered")
+
+
 def promql(name: str, *, good: str, total: str) -> Ratio | Pair:
     """Good events and all events by PromQL; `at_least`.
 

@@ -56,7 +56,10 @@ class Timed:
 
 @dataclass(frozen=True)
 class Probed:
-    """Plaintext connections to the pods of a target in a phase so far; `unreachable` ones prove nothing."""
+    """Plaintext connections to the pods of a target in a phase so far; `unreachable` ones prove nothing.
+
+    `forbidden` ones were answered, namely that the caller may not ask.
+    """
 
     at: float
     slo: str
@@ -64,6 +67,7 @@ class Probed:
     refused: int
     answered: int
     unreachable: int
+    forbidden: int = 0
 
 
 @dataclass(frozen=True)

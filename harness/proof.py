@@ -42,6 +42,16 @@ def as_asked(asked_percent: float, seen: Counts, *, partial: bool = False) -> bo
     return low <= asked_percent / 100 and (partial or asked_percent / 100 <= high)
 
 
+def is_shunned(asked_percent: float, seen: Sequence[journal.ShareSeen], *, partial: bool = False) -> bool:
+    """Whether the fault hit enough requests as it began, and the target had none at all while it was observed.
+
+    Callers that eject a pod ask it no more, so the harm is proven by what came before.
+    """
+    enough = enough_requests(asked_percent, partial=partial)
+    began = any(one.phase == "inject" and one.hits >= enough for one in seen)
+    return began and seen[-1].phase == "observe" and seen[-1].total == 0
+
+
 def evidence(events: tuple[Event, ...], *, breached: bool) -> tuple[str, bool]:
     """What the evidence of a run shows, and whether it is what was asked for.
 
@@ -78,6 +88,10 @@ def _shares(resolved: journal.Resolved, events: tuple[Event, ...], *, breached: 
     shares = select(events, journal.ShareSeen)
     if select(events, journal.Stopped) and not any(seen.phase == "observe" and seen.total for seen in shares):
         return f"asked {resolved.asked_percent:g} %, the run was stopped before it could be told", False
+    if is_shunned(resolved.asked_percent, shares, partial=resolved.partial):
+        hits = max(seen.hits for seen in shares)
+        text = f"seen in {hits:,} requests at the target, which was not asked any more then"
+        return f"asked {resolved.asked_percent:g} %, {text}", True
     return _share(resolved, shares[-1] if shares else None, breached=breached)
 
 

@@ -194,15 +194,17 @@ class Workloads(Protocol):
 
 @dataclass(frozen=True)
 class Probe:
-    """Good events among all, by trying: plaintext connections to each pod of `workloads`, refused ones good.
+    """Good events among all, by trying: plaintext connections to each pod of `workloads`.
 
-    A pod that cannot be reached counts as neither good nor bad.
+    Refused ones are good, or those that are answered if that is `wanted`; an answer that the caller may not ask is
+    neither of them. A pod that cannot be reached counts as neither good nor bad.
     """
 
     name: str
     workloads: Workloads
     port: int
     enough: int = 10
+    wanted: Literal["refused", "answered"] = "refused"
     bound: Bound = field(default="at_least", init=False)
 
 

@@ -50,6 +50,31 @@ def test_a_fault_that_bites_as_asked_is_seldom_doubted(percent, seed):
     assert any(as_asked(percent, one) for one in seen)
 
 
+BEGAN = log.ShareSeen(1.5, "inject", 40, 60)
+SILENT = log.ShareSeen(2.0, "observe", 0, 0)
+
+
+def test_a_target_that_is_shunned_is_proven_by_what_came_before():
+    """Callers that have ejected it ask it no more."""
+    text = "asked 30 %, seen in 40 requests at the target, which was not asked any more then"
+    assert _run("share", BEGAN, SILENT) == (text, True)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        (SILENT,),
+        (log.ShareSeen(1.5, "inject", 33, 60), SILENT),
+        (BEGAN, log.ShareSeen(2.0, "observe", 0, 200)),
+        (BEGAN,),
+    ],
+    ids=["no hit before", "too few before", "asked and not hit", "not observed"],
+)
+def test_silence_alone_proves_nothing(seen):
+    """34 hits are needed where 30 % are asked."""
+    assert not _run("share", *seen)[1]
+
+
 def test_a_fault_that_shows_outside_its_target_is_not_what_was_asked():
     """However well it shows inside."""
     text, seen = _run("share", SHARE, log.OutsideSeen(2.0, ("shop/cart",)))

@@ -84,7 +84,9 @@ class Context:
             if isinstance(slo.sli, Probe):
                 seen = self.meter.probes(slo.sli)
                 self.journal.write(
-                    log.Probed(at, slo.name, phase, seen.refused, seen.answered, seen.unreachable)
+                    log.Probed(
+                        at, slo.name, phase, seen.refused, seen.answered, seen.unreachable, seen.forbidden
+                    )
                 )
         return taken
 

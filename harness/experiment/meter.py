@@ -29,6 +29,7 @@ class Probes:
 
     refused: int = 0
     answered: int = 0
+    forbidden: int = 0
     unreachable: int = 0
 
     def add(self, result: Plaintext) -> Probes:
@@ -36,6 +37,7 @@ class Probes:
         return Probes(
             self.refused + (result is Plaintext.REFUSED),
             self.answered + (result is Plaintext.ANSWERED),
+            self.forbidden + (result is Plaintext.FORBIDDEN),
             self.unreachable + (result is Plaintext.UNREACHABLE),
         )
 
@@ -165,7 +167,8 @@ class Meter:
             if pod.ready and not pod.terminating:
                 probes = probes.add(self._mesh.cluster.plaintext(pod, sli.port))
         self._probes[sli] = probes
-        return Counts(probes.refused, probes.refused + probes.answered)
+        good = probes.refused if sli.wanted == "refused" else probes.answered
+        return Counts(good, probes.refused + probes.answered + probes.forbidden)
 
 
 def marked(evidence: Share) -> Selector | None:

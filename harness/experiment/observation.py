@@ -22,8 +22,8 @@ _REACH = 2.5  # scrapes before a kill among which the last one is looked for: on
 def await_gate(context: Context, *, steady: bool) -> None:
     """Waits until traffic is flowing and counted, at a target that loses pods as well; nothing may be injected before.
 
-    With `steady` the hypothesis must not be violated already. Raises HarnessError, saying what is amiss,
-    when that is so or when too little was seen within the patience for the mesh.
+    With `steady` neither the hypothesis nor what the recovery promises must be violated already. Raises HarnessError,
+    saying what is amiss, when that is so or when too little was seen within the patience for the mesh.
     """
     meter, experiment = context.meter, context.experiment
     start = context.now()
@@ -42,7 +42,8 @@ def await_gate(context: Context, *, steady: bool) -> None:
                 f"Gate not met after {context.mesh.patience:g} s, nothing was injected: {what}"
             )
         context.wait()
-    if steady and (amiss := _violated(experiment.hypothesis, taken, experiment.confidence)):
+    promised = (*experiment.hypothesis, *experiment.recovery)
+    if steady and (amiss := _violated(promised, taken, experiment.confidence)):
         raise HarnessError(f"Gate not met, nothing was injected: {amiss} before the fault")
 
 
@@ -51,6 +52,7 @@ def await_evidence(context: Context, injected: float) -> bool:
 
     That is the share of requests that it hits, the number of pods that it leaves, or what it runs in them; pods that
     it takes at once are for `observe` to see. A fault that rises is waited for until it is at its full strength.
+    What the mesh may take until it copes with the fault (`mitigated_within`) has passed as well then.
     False when it did not show within the patience for the mesh; the journal then says what was
     seen instead.
     """
@@ -58,15 +60,18 @@ def await_evidence(context: Context, injected: float) -> bool:
     if not isinstance(evidence, Share | Scaled | OnEach):
         return True
     full = injected + _rise(evidence)
-    guard = Guard(context, injected)
+    guard, mitigated = Guard(context, injected), injected + context.experiment.mitigated_within
     while True:
         now = context.now()
         shown, text = at_full(context, evidence, full, now)
         context.watch.progress(_elapsed(context, injected), text)
-        if shown:
+        if shown and now >= mitigated:
             return True
-        breached = guard.breached(context.meter.take(context.experiment.guardrails, Window(injected, now)))
-        late = now - full > context.mesh.patience or now - injected > context.experiment.blast_radius.seconds
+        breached = guard.breached(context.count("inject", Window(injected, now)))
+        late = (
+            now - max(full, mitigated) > context.mesh.patience
+            or now - injected > context.experiment.blast_radius.seconds
+        )
         if breached or late:
             if isinstance(evidence, Share):
                 see_share(context, evidence, Window(min(full, now), context.now()), "inject")

@@ -12,6 +12,8 @@ from harness.series import Missing, Window
 def recover(context: Context, *, since: float, ready_at: float | None) -> None:
     """Waits until the pods are ready as before and a scrape of good traffic shows no trace of the fault.
 
+    Good is what neither the hypothesis nor what the experiment promises of the `recovery` contradicts.
+
     `since` is the end of the fault, `ready_at` when its pods were seen replaced (Unix seconds). What is
     written to the journal is the time from `since` to the moment from which on everything was good; it takes
     two scrapes to see.
@@ -60,7 +62,8 @@ def _traffic_amiss(context: Context, window: Window, long_enough: float) -> tupl
     """What is amiss with the traffic, whether the mesh is blameless, and whether the window is spoiled."""
     taken = context.count("recover", window)
     experiment = context.experiment
-    for slo in experiment.hypothesis:
+    promised = (*experiment.hypothesis, *experiment.recovery)
+    for slo in promised:
         found = taken[slo.sli]
         if isinstance(found, Counts) and found.bad and upper(found, 1 - experiment.confidence) < slo.at_least:
             return f"{live([slo], taken)}", False, True
@@ -70,7 +73,7 @@ def _traffic_amiss(context: Context, window: Window, long_enough: float) -> tupl
             return f"{seen.good} requests still carry the mark of the fault", True, True
     if window.end - window.start < long_enough:
         return "waiting for a scrape", True, False
-    for slo in experiment.hypothesis:
+    for slo in promised:
         found = taken[slo.sli]
         if isinstance(found, Missing) or found.total == 0:
             return f"no traffic for {slo.name}", True, False

@@ -9,9 +9,10 @@ from harness import journal as log
 from harness.counts import Counts
 from harness.experiment.context import Context
 from harness.faults import NoEvidence, OnEach, Pod, Recurring, Replaced, Restarted, Scaled, Share
-from harness.proof import ENOUGH_REQUESTS, LEAST_TIMES, as_asked, enough_requests
+from harness.proof import ENOUGH_REQUESTS, LEAST_TIMES, as_asked, enough_requests, is_shunned
 from harness.series import Missing, Window
 
+_LATELY = 2.5  # scrapes: two at least
 _SETTLED = 2.2  # scrapes after the replacement: two, and some room for when each target is scraped
 
 
@@ -41,8 +42,10 @@ class Proof:
             case Share() as evidence:
                 seen = see_share(self.context, evidence, window, "observe")
                 _see_outside(self.context, evidence, window, self._calm)
-                self.given = isinstance(seen, Counts) and as_asked(
-                    evidence.percent, seen, partial=evidence.partial
+                before = log.select(self.context.journal.events, log.ShareSeen)
+                self.given = isinstance(seen, Counts) and (
+                    as_asked(evidence.percent, seen, partial=evidence.partial)
+                    or is_shunned(evidence.percent, before, partial=evidence.partial)
                 )
                 return f", fault seen in {_percent(seen)} of requests"
             case Scaled() as evidence:
@@ -140,7 +143,10 @@ def at_full(context: Context, evidence: Share | Scaled | OnEach, full: float, no
         return False, f"rising for {full - now:.0f} s more"
     share = _recent(context, evidence, full, now)
     shown = isinstance(share, Counts) and as_asked(evidence.percent, share, partial=evidence.partial)
-    return shown, f"fault seen in {_percent(share)} of requests"
+    if not shown and not _is_shunned(context, evidence, full, now):
+        return False, f"fault seen in {_percent(share)} of requests"
+    see_share(context, evidence, _since(context, full, now), "inject")
+    return True, f"fault seen in {_percent(share)} of requests"
 
 
 def see_share(context: Context, evidence: Share, window: Window, phase: str) -> Counts | Missing:
@@ -217,11 +223,28 @@ def _risen(before: Mapping[str, int], pod: Pod) -> set[str]:
 def _recent(context: Context, evidence: Share, since: float, now: float) -> Counts | Missing:
     """The latest requests of the target: the shortest time before now in which enough of them were counted."""
     scrape = context.meter.interval or 1.0
-    windows = [Window(max(since, now - scrapes * scrape), now) for scrapes in (2.5, 5, 10, 20)]
+    windows = [Window(max(since, now - scrapes * scrape), now) for scrapes in (_LATELY, 5, 10, 20)]
     seen = context.meter.share(evidence, windows)
     needed = enough_requests(evidence.percent, partial=evidence.partial)
     enough = [one for one in seen if isinstance(one, Counts) and one.total >= needed]
     return enough[0] if enough else seen[-1]
+
+
+def _is_shunned(context: Context, evidence: Share, since: float, now: float) -> bool:
+    """Whether the fault hit enough requests of the target, and its callers have not asked it since: ejection.
+
+    What the fault hit then shares its one scrape with requests from before it, so no share tells.
+    """
+    lately = Window(max(since, now - _LATELY * (context.meter.interval or 1.0)), now)
+    whole, rest = context.meter.share(evidence, [_since(context, since, now), lately])
+    if not isinstance(whole, Counts) or not isinstance(rest, Counts):
+        return False
+    return rest.total == 0 and whole.good >= enough_requests(evidence.percent, partial=evidence.partial)
+
+
+def _since(context: Context, begin: float, now: float) -> Window:
+    """All that was counted since a moment: from the last scrape before it on, for a burst may fall before the next."""
+    return Window(begin, now, _LATELY * (context.meter.interval or 1.0))
 
 
 def _percent(seen: Counts | Missing) -> str:

@@ -16,7 +16,7 @@ from harness.localmesh.xds.bootstrap import STATS_PORT
 from harness.localmesh.xds.model import Proxy
 
 USER = "mesh"
-SCRAPE_INTERVAL = 0.5
+SCRAPE_INTERVAL = 0.25
 
 
 def prepare(

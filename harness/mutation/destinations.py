@@ -13,7 +13,6 @@ from harness.mutation.mutant import Weakening
 _THRESHOLDS = ("consecutive5xxErrors", "consecutiveGatewayErrors", "consecutiveLocalOriginFailures")
 _OUT_OF_REACH = 1_000_000
 _BALANCING = {
-    "localityLbSetting": "requests go to any zone, and back to none",
     "consistentHash": "requests of one user go to many pods",
     "warmup": "a new pod gets its full share at once",
     "warmupDurationSecs": "a new pod gets its full share at once",
@@ -25,6 +24,7 @@ def weaker_destination_rule(manifest: Manifest, objects: Sequence[Manifest]) -> 
     for path, policy in _policies(manifest):
         yield from _ejection((*path, "outlierDetection"), policy.get("outlierDetection"))
         yield from _limits((*path, "connectionPool"), policy.get("connectionPool") or {})
+        yield from _budget((*path, "retryBudget"), policy.get("retryBudget"))
         yield from _balancing((*path, "loadBalancer"), policy.get("loadBalancer") or {})
         if (policy.get("tls") or {}).get("mode", "DISABLE") != "DISABLE":
             yield _plaintext((*path, "tls", "mode"))
@@ -90,13 +90,26 @@ def _limits(path: Path, pool: Any) -> Iterator[Weakening]:
                 yield Weakening(at, written(10 * length), f"{name} tenfold", why)
 
 
+def _budget(path: Path, budget: Any) -> Iterator[Weakening]:
+    if budget is None:
+        return
+    yield Weakening(path, ABSENT, "retryBudget removed", "every request is tried again as often as it may be")
+    if budget.get("percent", 20) < 100:
+        why = "each request that is under way may be a retry"
+        yield Weakening((*path, "percent"), 100, "retry budget of all requests", why)
+
+
 def _balancing(path: Path, balancer: Any) -> Iterator[Weakening]:
     for name, why in _BALANCING.items():
         if name in balancer:
             yield Weakening((*path, name), ABSENT, f"{name} removed", why)
     if balancer.get("simple") in ("ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN"):
         yield Weakening((*path, "simple"), "RANDOM", "balancing by chance", "pods get uneven shares")
-    locality, at = balancer.get("localityLbSetting") or {}, (*path, "localityLbSetting")
+    yield from _zones((*path, "localityLbSetting"), balancer.get("localityLbSetting") or {})
+
+
+def _zones(at: Path, locality: Any) -> Iterator[Weakening]:
+    """Without the setting it is the mesh's that counts, in which zones are on (MeshConfig's localityLbSetting)."""
     if locality and locality.get("enabled", True):
         why = "requests do not stay in the zone of their caller"
         yield Weakening((*at, "enabled"), False, "locality off", why)

@@ -133,6 +133,7 @@ _CANNOT = "error trying to reach service: "
             Plaintext.UNREACHABLE,
         ),
         (404, refusal(404, "NotFound", "pods payments-1 not found"), Plaintext.UNREACHABLE),
+        (403, "RBAC: access denied", Plaintext.FORBIDDEN),
     ],
 )
 def test_the_outcome_of_a_plaintext_connection_is_told_from_the_answer(

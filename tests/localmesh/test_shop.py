@@ -48,20 +48,21 @@ def test_catalog_and_payments_have_three_pods_in_two_versions():
 
 @pytest.mark.parametrize("app", ["catalog", "payments"])
 def test_retries_leave_less_than_a_tenth_of_the_error_budget(app):
-    """With 30 % of the tries failing, the calls that fail are well under the 0.1 % the experiment allows."""
+    """With 30 % of the tries failing, the calls that fail are well under the 0.5 % the experiment allows."""
     retries = _of("VirtualService")[app]["spec"]["http"][-1]["retries"]
-    assert 0.30 ** (retries["attempts"] + 1) < 0.001 / 10
+    assert 0.30 ** (retries["attempts"] + 1) < 0.005 / 10
     assert "5xx" in retries["retryOn"].split(",")
 
 
 @pytest.mark.parametrize("app", ["catalog", "payments"])
-def test_outlier_detection_spares_a_pod_that_fails_at_random_and_can_eject_one_of_three(app):
-    """30 % random failures eject a pod less than once an hour; one pod of three may be ejected and two may not."""
+def test_outlier_detection_spares_a_pod_that_fails_at_random_and_can_eject_what_may_fail(app):
+    """30 % random failures eject a pod less than once an hour; one pod of catalog may be out, a zone of payments."""
     outlier = _of("DestinationRule")[app]["spec"]["trafficPolicy"]["outlierDetection"]
     in_a_row = outlier["consecutive5xxErrors"]
     tries_between_ejections = (1 - 0.30**in_a_row) / (0.70 * 0.30**in_a_row)
     assert tries_between_ejections / 100 > 3600  # at 100 tries a second and pod
-    assert 100 / 3 <= outlier["maxEjectionPercent"] < 200 / 3
+    out = {"catalog": 1, "payments": 2}[app]
+    assert 100 * out / 3 <= outlier["maxEjectionPercent"] < 100 * (out + 1) / 3
 
 
 def test_the_gateway_does_not_repeat_what_frontend_answered():

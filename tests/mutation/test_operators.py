@@ -138,6 +138,7 @@ def test_limits_balancing_and_tls_are_removed_at_every_level():
                 "simple": "ROUND_ROBIN",
                 "localityLbSetting": {"failover": [{"from": "a", "to": "b"}]},
             },
+            "retryBudget": {"minRetryConcurrency": 3},
             "portLevelSettings": [{"port": {"number": 80}, "connectionPool": {"tcp": {"maxConnections": 3}}}],
         },
         "subsets": [
@@ -150,7 +151,8 @@ def test_limits_balancing_and_tls_are_removed_at_every_level():
     policy, http = "spec.trafficPolicy", "spec.subsets[0].trafficPolicy.connectionPool.http"
     assert found(manifest("DestinationRule", spec)) == {
         (f"{policy}.tls.mode", "tls mode DISABLE"): "DISABLE",
-        (f"{policy}.loadBalancer.localityLbSetting", "localityLbSetting removed"): ABSENT,
+        (f"{policy}.retryBudget", "retryBudget removed"): ABSENT,
+        (f"{policy}.retryBudget.percent", "retry budget of all requests"): 100,
         (f"{policy}.loadBalancer.localityLbSetting.enabled", "locality off"): False,
         (f"{policy}.loadBalancer.localityLbSetting.failover", "failover removed"): ABSENT,
         (f"{policy}.loadBalancer.simple", "balancing by chance"): "RANDOM",

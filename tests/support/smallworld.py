@@ -38,6 +38,11 @@ class World:
         self.outage = 0.0  # seconds after a kill in which the callers get 503
         self.killed: float | None = None  # when the last pod was deleted, by the monotonic clock
         self.bypassed = False  # the entry answers without asking the target
+        self.ejects = (
+            0  # hits of a fault after which callers have others answer as long as it lasts; 0: never
+        )
+        self.stays_out = False  # and for good
+        self.hits = 0  # of the fault that is in force
         self.spills = False  # the fault shows at another workload as well
         self.lies = 0.0  # share of answers that are 502 and counted as 200
         self.queries: list[str] = []
@@ -97,12 +102,15 @@ class World:
 
     def call(self) -> int:
         """One call of the entry to payments, tried again as the policy says; gives the status."""
+        if self._asks_others():
+            return self._elsewhere()
         attempts = 1 + self._spec("VirtualService")["http"][0].get("retries", {}).get("attempts", 0)
         percent = self._fault_percent()
         with self._lock:
             code = 503
             for _ in range(attempts):
                 hit = self._chance.random() * 100 < percent
+                self.hits += hit
                 code = 503 if hit else 200
                 flags = "FI" if hit else "-"
                 if hit and self.spills:
@@ -123,6 +131,20 @@ class World:
             if self._chance.random() >= self.forgets:
                 self._count(reporter="source", response_code=str(code), response_flags="-")
             return 502 if self._chance.random() < self.lies else code
+
+    def _asks_others(self) -> bool:
+        """Whether the target is ejected."""
+        out = bool(self.ejects) and self.hits >= self.ejects
+        if not out or self.stays_out or self._fault_percent():
+            return out
+        self.hits = 0
+        return False
+
+    def _elsewhere(self) -> int:
+        """An answer that the gateway counts and the target does not."""
+        with self._lock:
+            self._count(reporter="source", response_code="200", response_flags="-")
+        return 200
 
     def restart(self) -> None:
         """The sidecar starts again: its counters, all of them, from 0."""
