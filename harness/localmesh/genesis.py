@@ -84,7 +84,9 @@ def _mesh_config() -> Manifest:
         "defaultConfig": {"proxyStatsMatcher": {"inclusionRegexps": list(OBSERVED)}},
         "defaultProviders": {"metrics": ["prometheus"]},
         "enablePrometheusMerge": True,
-        "extensionProviders": [{"name": "otel-tracing", "opentelemetry": {"service": _COLLECTOR, "port": 4317}}],
+        "extensionProviders": [
+            {"name": "otel-tracing", "opentelemetry": {"service": _COLLECTOR, "port": 4317}}
+        ],
         "rootNamespace": ROOT_NAMESPACE,
         "trustDomain": TRUST_DOMAIN,
     }

@@ -59,7 +59,7 @@ def samples(tmp_path_factory) -> Iterator[Callable[[str], list[dict[str, str]]]]
         directory=directory,
     )
     workload = model.Workload("a-1", "shop", "a", ip, ip, {"app": "a"}, "a", (), ready=True, sidecar=True)
-    scrape.write_targets(directory, [model.Proxy(workload, {}, ip)])
+    scrape.write_targets(directory, [model.Proxy(workload, {}, ip)], [])
     process = begin()
 
     def ask(name: str) -> list[dict[str, str]]:
