@@ -3,7 +3,7 @@
 A sidecar makes a span for a request that comes in, and one for each call that its program makes. The second is a child
 of the first only if the program passes on the headers that tell (`traceparent`); else the call begins a trace of its
 own, and who looks at the customer's sees it end at frontend. So of frontend's calls that are traced, nearly all have a
-parent. Which are traced is up to chance (5 % in the shop) and says nothing about it.
+parent. Which are traced is up to chance (10 % in the shop) and says nothing about it.
 
 This is counted by an OpenTelemetry collector, here as on a cluster: that of shop.yaml, which is configured to count
 the client spans of each service (`traced_calls`), and those of them that have a parent (`continued_calls`), by the tags
@@ -27,7 +27,7 @@ ITEMS = Experiment(
     hypothesis=[CONTINUED],
     target=Target("frontend", namespace="shop"),
     fault=Nothing(),
-    load=Load("browse", rate=400, paths=("/items",)),
+    load=Load("browse", rate=300, paths=("/items",)),
 )
 FORGETFUL = Patch(
     Ref("apps/v1", "Deployment", "shop", "frontend-v1"),
