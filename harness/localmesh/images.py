@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.localmesh.errors import Refused
-from harness.localmesh.standins import agent, echo, stress
+from harness.localmesh.standins import agent, collecting, echo, stress
 from harness.localmesh.standins.behaviour import Behaviour
 from harness.localmesh.standins.settings import SettingError, Settings, variables
 
@@ -74,6 +74,11 @@ def _echo(asked: Command) -> Command:
     return asked
 
 
+def _collector(asked: Command) -> Command:
+    collecting.flags(asked)
+    return asked
+
+
 def _gunicorn(asked: Command) -> Command:
     started = _GUNICORN.fullmatch(" ".join(asked)) if asked else None
     if asked and not started:
@@ -115,6 +120,7 @@ _IMAGES: Mapping[str, _Standin | None] = {
     "mccutchen/go-httpbin": _Standin(("httpbin", "go")),
     "kennethreitz/httpbin": _HTTPBIN,
     "kong/httpbin": _HTTPBIN,
+    "otel/opentelemetry-collector-contrib": _Standin(("collector",), _collector),
     "fortio/fortio": _Standin(("fortio",), _only((), ("server",))),
     "curlimages/curl": _Standin(("idle",), _idle),
     "library/alpine": _Standin(("idle",), _sleeping),

@@ -22,6 +22,7 @@ from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.objects import containers_of, timestamp, with_section
 from harness.localmesh.podrun import PodRun, Surroundings
 from harness.localmesh.podstatus import pending, running
+from harness.localmesh.scrape import Page
 from harness.localmesh.store import Store
 from harness.localmesh.workloads import is_terminating
 from harness.localmesh.world import locality
@@ -121,6 +122,10 @@ class Kubelet:
         """The Envoys in operation."""
         found = (run.proxy for run in self._runs.values())
         return tuple(proxy for proxy in found if proxy is not None)
+
+    def pages(self) -> tuple[Page, ...]:
+        """The metrics of programs in operation that ask to be scraped."""
+        return tuple(run.page for run in self._runs.values() if run.page is not None)
 
     def pidfds(self) -> tuple[int, ...]:
         """A handle for each process that runs, readable as soon as it ends."""

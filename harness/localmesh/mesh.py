@@ -88,7 +88,7 @@ class LocalMesh:
             settings=lambda: self._world.mesh().config,
         )
         self._settled, self._next_step = 0, math.inf
-        self._targets: tuple[Proxy, ...] = ()
+        self._targets: tuple[tuple[Proxy, ...], tuple[scrape.Page, ...]] = (), ()
         self._prometheus: Process | None = None
         self._istiods: frozenset[str] = frozenset()
         self._is_up = False
@@ -177,9 +177,10 @@ class LocalMesh:
         if not self._certificates.frozen:
             self._publisher.push(proxies)
             self._kubelet.reach(self._publisher.given)
-        if proxies != self._targets:
-            self._targets = proxies
-            scrape.write_targets(self._directory / "prometheus", proxies)
+        targets = proxies, self._kubelet.pages()
+        if targets != self._targets:
+            self._targets = targets
+            scrape.write_targets(self._directory / "prometheus", *targets)
         self._trim_logs()
         waits = [self._kubelet.patience(), self._certificates.patience(), next_step, patience, _LOG_CHECK]
         if not self._certificates.frozen:

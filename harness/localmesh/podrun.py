@@ -25,6 +25,7 @@ from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.probes import probes_of
 from harness.localmesh.process import Process
 from harness.localmesh.sandbox import Sandbox
+from harness.localmesh.scrape import Page, page
 from harness.localmesh.world import workload
 from harness.localmesh.xds.bootstrap import Stats
 from harness.localmesh.xds.model import Locality, MeshConfig, Proxy, Resource
@@ -126,6 +127,11 @@ class PodRun:
     def proxy(self) -> Proxy | None:
         """Its Envoy."""
         return self._sandbox.proxy
+
+    @property
+    def page(self) -> Page | None:
+        """The metrics of its program, if it asks to be scraped."""
+        return page(self._sandbox.pod, self._sandbox.host)
 
     @property
     def over(self) -> bool:

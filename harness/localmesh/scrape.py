@@ -1,16 +1,23 @@
-"""The mesh's Prometheus: a real one, that scrapes every sidecar and names the series as Istio's are named."""
+"""The mesh's Prometheus: a real one, that scrapes every sidecar and names the series as Istio's are named.
+
+It also scrapes programs that ask for it by the annotations `prometheus.io/scrape`, `port` and `path` of their pod, as
+Istio's own Prometheus does. Where a pod has a sidecar, Istio's agent would fetch that page and hand it on; here
+Prometheus asks the program itself.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import bcrypt
 import yaml
 
+from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.process import Process, start
 from harness.localmesh.xds.bootstrap import STATS_PORT
 from harness.localmesh.xds.model import Proxy
@@ -40,7 +47,7 @@ def prepare(
     _write(directory / "token", stats_token)
     _write(directory / "web.yml", yaml.safe_dump({"basic_auth_users": {USER: hashed}}))
     _write(directory / "prometheus.yml", yaml.safe_dump(configuration(directory)))
-    write_targets(directory, ())
+    write_targets(directory, (), ())
     argv = [
         program,
         f"--config.file={directory / 'prometheus.yml'}",
@@ -65,6 +72,11 @@ def configuration(directory: Path) -> dict[str, object]:
         "global": {"scrape_interval": interval, "scrape_timeout": interval},
         "scrape_configs": [
             {
+                "job_name": "kubernetes-pods",
+                "honor_labels": True,
+                "file_sd_configs": [{"files": [str(directory / "pages.json")]}],
+            },
+            {
                 "job_name": "envoy-stats",
                 "metrics_path": "/stats/prometheus",
                 "authorization": {"credentials_file": str(directory / "token")},
@@ -83,27 +95,59 @@ def configuration(directory: Path) -> dict[str, object]:
                         "replacement": "$1",
                     },
                 ],
-            }
+            },
         ],
     }
 
 
-def write_targets(directory: Path, proxies: Iterable[Proxy]) -> None:
-    """Tells Prometheus which sidecars there are; it takes a new list up within five seconds (its own interval)."""
-    targets = [
-        {
-            "targets": [f"{proxy.listen}:{STATS_PORT}"],
-            "labels": {
-                "namespace": proxy.workload.namespace,
-                "pod": proxy.workload.name,
-                "app": proxy.workload.labels.get("app", ""),
-            },
-        }
+@dataclass(frozen=True)
+class Page:
+    """Where a program shows its metrics, and whose it is."""
+
+    address: str
+    port: int
+    path: str
+    namespace: str
+    pod: str
+    app: str
+
+
+def page(pod: Manifest, address: str) -> Page | None:
+    """The page that the annotations of `pod` name, whose programs listen at `address`; None if they name none."""
+    metadata = pod["metadata"]
+    annotations, app = metadata.get("annotations", {}), metadata.get("labels", {}).get("app", "")
+    scrape, port, path = (annotations.get(f"prometheus.io/{name}", "") for name in ("scrape", "port", "path"))
+    if scrape != "true" or not port.isdecimal():
+        return None
+    return Page(address, int(port), path or "/metrics", metadata["namespace"], metadata["name"], app)
+
+
+def write_targets(directory: Path, proxies: Iterable[Proxy], pages: Iterable[Page]) -> None:
+    """Tells Prometheus which sidecars and which pages there are.
+
+    It takes a new list up within five seconds (its own interval).
+    """
+    sidecars = [
+        _target(f"{proxy.listen}:{STATS_PORT}", own.namespace, own.name, own.labels.get("app", ""))
         for proxy in proxies
+        for own in (proxy.workload,)
     ]
-    new = directory / ".targets.json"
-    _write(new, json.dumps(targets))
-    new.replace(directory / "targets.json")
+    programs = [
+        _target(f"{one.address}:{one.port}", one.namespace, one.pod, one.app, __metrics_path__=one.path)
+        for one in pages
+    ]
+    _replace(directory / "targets.json", json.dumps(sidecars))
+    _replace(directory / "pages.json", json.dumps(programs))
+
+
+def _target(place: str, namespace: str, pod: str, app: str, **labels: str) -> dict[str, object]:
+    return {"targets": [place], "labels": {"namespace": namespace, "pod": pod, "app": app, **labels}}
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}")
+    _write(draft, text)
+    draft.replace(path)
 
 
 def _write(path: Path, text: str) -> None:

@@ -186,6 +186,8 @@ def config(manifest: Manifest) -> model.MeshConfig:
         certificate_lifetime=proxy.proxy_metadata.lifetime,
         certificate_grace=float(proxy.proxy_metadata.grace),
         drain_duration=proxy.termination_drain_duration,
+        tracers=given.extension_providers,
+        default_tracer=next(iter(given.default_providers.tracing), ""),
     )
 
 

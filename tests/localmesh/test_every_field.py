@@ -11,7 +11,7 @@ import copy
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
 import pytest
@@ -265,6 +265,7 @@ INEFFECTIVE: dict[str, dict[str, str]] = {
         "metrics.overrides.match.metric=ALL_METRICS": "the default",
         "metrics.overrides.match.mode=CLIENT_AND_SERVER": "the default",
         "metrics.providers.name": "there is one provider, which is the default",
+        "tracing.match.mode=CLIENT_AND_SERVER": "the default",
     },
 }
 """By kind, the fields (and values) that are taken and change nothing, each with the reason."""
@@ -289,6 +290,8 @@ SETTINGS: dict[str, tuple[Any, ...]] = {
     "defaultConfig.terminationDrainDuration": ("9s",),
     "defaultConfig.proxyMetadata.SECRET_TTL": ("9s",),
     "defaultConfig.proxyMetadata.SECRET_GRACE_PERIOD_RATIO": ("0.3",),
+    "defaultProviders.tracing": (["z"],),
+    "extensionProviders": ([{"name": "z", "opentelemetry": {"service": "z.z", "port": 4317}}],),
 }
 """The mesh-wide settings, each with a value that is not the default."""
 
@@ -309,7 +312,8 @@ REPEATED = frozenset(
 def _settings(kind: Any, place: str = "") -> Iterator[str]:
     """The fields of a struct and of those inside it, by path."""
     for field in msgspec.structs.fields(kind):
-        parts = [field.type, *getattr(field.type, "__args__", ())]
+        listed = get_origin(field.type) is tuple
+        parts = [] if listed else [field.type, *getattr(field.type, "__args__", ())]
         inner = next(
             (part for part in parts if isinstance(part, type) and issubclass(part, msgspec.Struct)), None
         )

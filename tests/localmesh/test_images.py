@@ -53,6 +53,13 @@ def test_each_image_has_its_program(image, tail):
     assert vector[3:] == (f"harness.localmesh.standins.{tail[0]}", *tail[1:])
 
 
+def test_the_collector_is_given_its_configuration_and_no_file():
+    """It is read before anything starts."""
+    with pytest.raises(Refused, match="the configuration itself") as refused:
+        command("otel/opentelemetry-collector-contrib:0.123.0", {"args": ["--config=/conf/config.yaml"]})
+    assert refused.value.field == "spec.template.spec.containers[0].args"
+
+
 @pytest.mark.parametrize(
     "image", ["auto", "docker.io/istio/proxyv2:1.30.3", "registry.istio.io/release/proxyv2"]
 )

@@ -13,6 +13,7 @@ import pytest
 from support import eventually
 
 from harness.localmesh import programs, scrape
+from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.xds import model
 from harness.localmesh.xds.bootstrap import STATS_PORT
 
@@ -25,18 +26,33 @@ envoy_cluster_upstream_rq_retry{cluster_name="outbound|80||a"} 6
 """
 
 
+OWN = "orders_total 7\n"
+
+
 class _Page(http.server.BaseHTTPRequestHandler):
-    """Answers like the metrics listener of a sidecar."""
+    """Answers like the metrics listener of a sidecar, and at /own like a program that is told no secrets."""
 
     def do_GET(self) -> None:
-        known = self.headers["Authorization"] == f"Bearer {TOKEN}" and self.path == "/stats/prometheus"
-        self.send_response(200 if known else 401)
+        pages = {(f"Bearer {TOKEN}", "/stats/prometheus"): PAGE, (None, "/own"): OWN}
+        page = pages.get((self.headers["Authorization"], self.path), "")
+        self.send_response(200 if page else 401)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.end_headers()
-        self.wfile.write(PAGE.encode())
+        self.wfile.write(page.encode())
 
     def log_message(self, *_: object) -> None:
         """Stay silent."""
+
+
+OWN_PAGE = {"scrape": "true", "port": str(STATS_PORT), "path": "/own"}
+
+
+def _pod(asked: dict[str, str]) -> Manifest:
+    """A pod with these annotations below prometheus.io/."""
+    annotations = {f"prometheus.io/{name}": value for name, value in asked.items()}
+    return {
+        "metadata": {"name": "b-1", "namespace": "shop", "labels": {"app": "b"}, "annotations": annotations}
+    }
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +75,9 @@ def samples(tmp_path_factory) -> Iterator[Callable[[str], list[dict[str, str]]]]
         directory=directory,
     )
     workload = model.Workload("a-1", "shop", "a", ip, ip, {"app": "a"}, "a", (), ready=True, sidecar=True)
-    scrape.write_targets(directory, [model.Proxy(workload, {}, ip)])
+    scrape.write_targets(
+        directory, [model.Proxy(workload, {}, ip)], filter(None, [scrape.page(_pod(OWN_PAGE), ip)])
+    )
     process = begin()
 
     def ask(name: str) -> list[dict[str, str]]:
@@ -98,3 +116,24 @@ def test_a_connections_source_namespace_is_that_of_its_certificate(samples):
     assert series["source_workload_namespace"] == "shop"
     (series,) = samples("istio_tcp_received_bytes_total")
     assert series["source_workload_namespace"] == "unknown"
+
+
+def test_a_program_that_asks_to_be_scraped_is(samples):
+    """Its series say whose they are, and it is not told the token of the sidecars."""
+    (series,) = samples("orders_total")
+    assert (series["namespace"], series["pod"], series["app"], series["value"]) == ("shop", "b-1", "b", "7")
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"scrape": "false", "port": "80"}, {"scrape": "true"}, {"scrape": "true", "port": "http"}]
+)
+def test_only_who_names_a_port_is_scraped(asked):
+    """As with Istio's own Prometheus, which looks for a number."""
+    assert scrape.page(_pod(asked), "127.0.0.1") is None
+
+
+def test_a_page_is_at_metrics_unless_it_says_otherwise():
+    """As everywhere with Prometheus."""
+    page = scrape.page(_pod({"scrape": "true", "port": "80"}), "127.0.0.1")
+    assert page is not None
+    assert (page.address, page.port, page.path) == ("127.0.0.1", 80, "/metrics")

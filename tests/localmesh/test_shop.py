@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.localmesh import genesis
 from harness.localmesh.images import command
 from harness.localmesh.kinds.istio import admit
+from harness.localmesh.kinds.istio.meshconfig import mesh_config
+from harness.localmesh.standins.collecting import flags
 from harness.localmesh.standins.service import Behaviour
 
 _SHOP = [
@@ -20,7 +23,9 @@ def _of(kind):
 
 
 @pytest.mark.parametrize(
-    "manifest", _of("Deployment").values(), ids=lambda manifest: manifest["metadata"]["name"]
+    "manifest",
+    [item for item in _of("Deployment").values() if item["metadata"]["namespace"] == "shop"],
+    ids=lambda manifest: manifest["metadata"]["name"],
 )
 def test_each_pod_has_a_program_that_accepts_its_annotations(manifest):
     """Its image has a stand-in, and that one takes its settings."""
@@ -37,6 +42,25 @@ def test_each_pod_has_a_program_that_accepts_its_annotations(manifest):
     assert hosts <= _of("Service").keys() | registered | {"abroad.example"}
     assert template["spec"]["serviceAccountName"] in _of("ServiceAccount")
     assert behaviour.calls or 0.002 <= behaviour.latency.low <= behaviour.latency.high <= 0.005
+
+
+def test_spans_of_the_shop_go_to_its_collector():
+    """The provider that its Telemetry names is one of the mesh's, whose Service has the port where spans are taken."""
+    (tracing,) = _of("Telemetry")["traced"]["spec"]["tracing"]
+    (settings,) = (mesh_config(item) for item in genesis.objects() if item["kind"] == "ConfigMap")
+    (provider,) = settings.extension_providers
+    assert tracing["providers"] == [{"name": provider.name}]
+    service = _of("Service")["opentelemetry-collector"]
+    metadata, deployment = service["metadata"], _of("Deployment")["opentelemetry-collector"]
+    host = f"{metadata['name']}.{metadata['namespace']}.svc.cluster.local"
+    assert (provider.opentelemetry.service, provider.opentelemetry.port) == (
+        host,
+        service["spec"]["ports"][0]["port"],
+    )
+    template = deployment["spec"]["template"]
+    plan = flags(template["spec"]["containers"][0]["args"])
+    assert plan.otlp == provider.opentelemetry.port
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == str(plan.prometheus)
 
 
 def test_catalog_and_payments_have_three_pods_in_two_versions():

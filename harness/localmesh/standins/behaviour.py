@@ -16,7 +16,17 @@ Protocol = Literal["http", "tcp"]
 
 _KNOWN = (
     *("protocol", "latency", "seed", "status", "error-percent", "error-status", "error-grpc-status"),
-    *("calls", "order", "timeout", "propagate", "fallback", "failure-status", "body-size", "exit"),
+    *(
+        "calls",
+        "order",
+        "timeout",
+        "propagate",
+        "withhold",
+        "fallback",
+        "failure-status",
+        "body-size",
+        "exit",
+    ),
 )
 _status = settings.integer(200, 599)
 _grpc_status = settings.integer(1, 16)
@@ -36,6 +46,7 @@ class Behaviour:
     parallel: bool = False
     timeout: float = 10.0
     propagate: tuple[str, ...] = ()
+    withhold: tuple[str, ...] = ()
     may_fail: frozenset[str] = frozenset()
     failure_status: int = 503
     body_size: int = 0
@@ -66,6 +77,7 @@ class Behaviour:
             parallel=given.get("order", _order, cls.parallel),
             timeout=given.get("timeout", _positive, cls.timeout),
             propagate=given.get("propagate", _names, cls.propagate),
+            withhold=given.get("withhold", _names, cls.withhold),
             may_fail=given.get("fallback", lambda text: _may_fail(text, made), cls.may_fail),
             failure_status=given.get("failure-status", _status, cls.failure_status),
             body_size=given.get("body-size", settings.integer(0, 16 * 1024 * 1024), cls.body_size),

@@ -77,13 +77,23 @@ class Caller:
         addresses: the file of TCP addresses, see `tcp.resolve`.
         timeout: seconds each call may take.
         propagate: headers passed on besides those of tracing.
+        withhold: headers not passed on.
     """
 
-    def __init__(self, pod: Pod, *, addresses: str, timeout: float, propagate: Collection[str]) -> None:
+    def __init__(
+        self,
+        pod: Pod,
+        *,
+        addresses: str,
+        timeout: float,
+        propagate: Collection[str],
+        withhold: Collection[str],
+    ) -> None:
         self._pod = pod
         self._addresses = addresses
         self._timeout = timeout
         self._propagate = propagate
+        self._withhold = withhold
         self._http = Client(pod.proxy)
         self._grpc: grpc.Client | None = None
 
@@ -103,13 +113,13 @@ class Caller:
             return {"url": call.url, "status": None, "error": str(error)}
 
     async def _over_http(self, call: Call, request: Request) -> Mapping[str, Any]:
-        headers = forwarded(request, self._propagate)
+        headers = forwarded(request, self._propagate, self._withhold)
         return {"status": (await self._http.get(call.url, headers=headers, timeout=self._timeout)).status}
 
     async def _over_grpc(self, call: Call, request: Request) -> Mapping[str, Any]:
         if self._grpc is None:
             self._grpc = grpc.Client(address_of(self._pod.proxy) if self._pod.proxy else None)
-        headers = forwarded(request, self._propagate)
+        headers = forwarded(request, self._propagate, self._withhold)
         answer = await self._grpc.call(
             call.address, call.method, self._pod.name, headers=headers, timeout=self._timeout
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import cast
 
 import httptools
@@ -44,10 +44,10 @@ class CallError(Exception):
     """No answer came to a request; the message says why, in a few words."""
 
 
-def forwarded(request: Request, more: Iterable[str] = ()) -> dict[str, str]:
-    """The headers of `request` that a program in the mesh passes on to the services it calls, and those named."""
+def forwarded(request: Request, more: Iterable[str] = (), but: Collection[str] = ()) -> dict[str, str]:
+    """The headers of `request` that a program in the mesh passes on to its calls, and `more`, but not `but`."""
     headers = request.headers
-    return {name: headers[name] for name in (*_FORWARDED, *more) if name in headers}
+    return {name: headers[name] for name in (*_FORWARDED, *more) if name in headers and name not in but}
 
 
 def address_of(url: str) -> tuple[str, int]:

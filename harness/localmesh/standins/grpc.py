@@ -91,11 +91,14 @@ def encode(text: str) -> bytes:
     return _framed(bytes([_TEXT]) + _varint(len(data)) + data if data else b"")
 
 
+def message(request: Request) -> bytes:
+    """The request's message; ValueError as for `text`."""
+    return _unframed(request.body)
+
+
 def decode(body: bytes) -> str:
     """The text in field 1 of a framed message; ValueError where there is no whole message."""
-    if len(body) < 5 or body[0] or len(body) - 5 != struct.unpack(">I", body[1:5])[0]:
-        raise ValueError("the body is not one message without compression")
-    message, found = body[5:], ""
+    message, found = _unframed(body), ""
     while message:
         tag, message = _take_varint(message)
         if tag & 7 == 0:
@@ -188,6 +191,12 @@ def _success(message: bytes) -> Response:
 
 def _framed(message: bytes) -> bytes:
     return b"\0" + struct.pack(">I", len(message)) + message
+
+
+def _unframed(body: bytes) -> bytes:
+    if len(body) < 5 or body[0] or len(body) - 5 != struct.unpack(">I", body[1:5])[0]:
+        raise ValueError("the body is not one message without compression")
+    return body[5:]
 
 
 def _deadline(timeout: str) -> float | None:

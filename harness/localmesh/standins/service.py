@@ -21,6 +21,7 @@ calls              URLs to call for every request, separated by commas or newlin
 order              "sequence" or "parallel"                                                        sequence
 timeout            time each call may take; none is tried again                                    10s
 propagate          names of headers passed on to the calls besides those of tracing
+withhold           names of headers not passed on, be they of tracing or named in `propagate`
 fallback           "true", or those URLs among `calls` that may fail: the answer then succeeds     false
                    and has `"fallback": true`
 failure-status     status of the answer where another call failed                                  503
@@ -69,7 +70,11 @@ class Service:
         self._pod = pod
         self._behaviour = behaviour
         self._caller = Caller(
-            pod, addresses=addresses, timeout=behaviour.timeout, propagate=behaviour.propagate
+            pod,
+            addresses=addresses,
+            timeout=behaviour.timeout,
+            propagate=behaviour.propagate,
+            withhold=behaviour.withhold,
         )
         self._random = random.Random(f"{pod.name}/{behaviour.seed}")
         self._grpc = grpc.served(self._answer_grpc)

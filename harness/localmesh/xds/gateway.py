@@ -8,7 +8,7 @@ Differences from istiod:
 
 - the address is that of the gateway's Service, not 0.0.0.0, as every pod has its ports to itself; names are istiod's;
 - of two chains for one server name the first is kept, where istiod's listener would be refused by Envoy as a whole;
-- there is no HTTP/3; tracing is left out.
+- there is no HTTP/3.
 
 Source: istio/istio `pilot/pkg/networking/core/gateway.go`, `listener.go` (buildGatewayListener).
 """
@@ -34,6 +34,7 @@ from harness.localmesh.xds.loggers import listener_logs, request_logs
 from harness.localmesh.xds.model import UNSPECIFIED, Resource
 from harness.localmesh.xds.proto import xds
 from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, to_destinations
+from harness.localmesh.xds.tracing import tracing
 from harness.localmesh.xds.view import View
 
 _ANY = ""
@@ -129,6 +130,7 @@ def _http_filter(view: View, server: Server) -> Resource:
         forward_client_cert_details="SANITIZE_SET",
         set_current_client_cert_details=client_certificate_details(cert=True),
         http_protocol_options={},
+        **tracing(view, "CLIENT"),
     )
 
 

@@ -32,6 +32,7 @@ from harness.localmesh.xds.retry import inbound_retry_policy
 from harness.localmesh.xds.server_tls import Entrance, entrances
 from harness.localmesh.xds.tcp import decoded, tcp_proxy
 from harness.localmesh.xds.tls import server_socket
+from harness.localmesh.xds.tracing import tracing
 from harness.localmesh.xds.view import View
 
 _EARLY = 65_536  # bytes kept of a connection whose program is not reached yet; Envoy wants a number
@@ -124,6 +125,7 @@ def _http_filter(
         forward_client_cert_details="APPEND_FORWARD",
         set_current_client_cert_details=client_certificate_details(),
         **http2,
+        **tracing(view, "SERVER"),
     )
 
 

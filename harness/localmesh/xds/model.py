@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.localmesh.kinds import istio
+from harness.localmesh.kinds.istio.meshconfig import ExtensionProvider
 
 TRUST_DOMAIN = "cluster.local"
 ROOT_NAMESPACE = "istio-system"
@@ -220,8 +221,7 @@ class Workload:
     """A pod: `ip` is the address its sidecar listens on, `app_ip` the one its program listens on.
 
     For a pod without a sidecar both are the same. `ports` are its container ports as (name, number); `owner`
-    is the name istiod gives the workload: that of the Deployment, not of the ReplicaSet or the pod. `metrics`
-    are the additional stats patterns that its annotations ask for.
+    is the name istiod gives the workload: that of the Deployment, not of the ReplicaSet or the pod.
     """
 
     name: str
@@ -328,6 +328,8 @@ class MeshConfig:
     certificate_lifetime: float = 86_400.0
     certificate_grace: float = 0.5
     drain_duration: float = 5.0
+    tracers: tuple[ExtensionProvider, ...] = ()
+    default_tracer: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from harness.localmesh.xds.loggers import listener_logs, request_logs
 from harness.localmesh.xds.model import Resource
 from harness.localmesh.xds.proto import extension, xds
 from harness.localmesh.xds.tcp import CONNECT_TIMEOUT, Chain, reached, service_chains
+from harness.localmesh.xds.tracing import tracing
 from harness.localmesh.xds.view import View
 
 _OUTBOUND = {
@@ -54,6 +55,7 @@ def _http_proxy(view: View) -> Resource:
         before_router=[_forward()],
         use_remote_address=False,
         http_protocol_options={"allow_absolute_url": True},
+        **tracing(view, "CLIENT"),
     )
     name = names.listener(ip, names.OUTBOUND_PORT)
     chains = [{"filters": [manager], "transport_socket_connect_timeout": CONNECT_TIMEOUT}]

@@ -211,6 +211,12 @@ class View:
         """The Services it may call, one for each host."""
         return self.scope.services
 
+    def registered(self, host: str, namespace: str = "") -> Service | None:
+        """The Service of that full name, whether it may call it or not; of `namespace`, or else of the only one."""
+        places = self._views.registry.by_host.get(host, {})
+        found = [service for place, service in places.items() if namespace in ("", place)]
+        return found[0] if len(found) == 1 else None
+
     @property
     def egress(self) -> tuple[Egress, ...]:
         """Its egress listeners; a gateway has none."""

@@ -144,7 +144,8 @@ REFUSED: dict[str, set[str]] = {
     "Telemetry": {
         "targetRef",
         "targetRefs",
-        "tracing",
+        "tracing.customTags",
+        "tracing.disableContextPropagation",
     },
     "VirtualService": {
         "http.fault.abort.http2Error",

@@ -53,6 +53,18 @@ defaultConfig:
     [
         ("enableTracing: true", "data.mesh.enableTracing"),
         ("trustDomain: example.org", "data.mesh.trustDomain"),
+        (
+            "extensionProviders: [{name: z, zipkin: {service: z.z, port: 9411}}]",
+            "data.mesh.extensionProviders[0].zipkin",
+        ),
+        (
+            "extensionProviders: [{name: z, opentelemetry: {service: '*.z', port: 4317}}]",
+            "data.mesh.extensionProviders[0].opentelemetry.service",
+        ),
+        (
+            "extensionProviders: [&z {name: z, opentelemetry: {service: a/z.z, port: 4317}}, *z]",
+            "data.mesh.extensionProviders",
+        ),
         ("defaultConfig: {concurrency: 2}", "data.mesh.defaultConfig.concurrency"),
         ("connectTimeout: soon", "data.mesh.connectTimeout"),
         (

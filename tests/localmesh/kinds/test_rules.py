@@ -241,7 +241,21 @@ def test_what_istio_takes_is_admitted_without_a_word(answer, kind, spec):
             "configPatches[0].applyTo: invalid enum value 'CLUSTER': the local mesh takes one EnvoyFilter only",
         ),
         ("EnvoyFilter", "{targetRefs: []}", "targetRefs: the local mesh has no waypoints"),
-        ("Telemetry", "{tracing: []}", "tracing: the local mesh does not emulate tracing yet"),
+        (
+            "Telemetry",
+            "{tracing: [{customTags: {}}]}",
+            "tracing[0].customTags: the local mesh puts Istio's own",
+        ),
+        (
+            "Telemetry",
+            "{tracing: [{disableContextPropagation: true}]}",
+            "tracing[0].disableContextPropagation: ",
+        ),
+        (
+            "Telemetry",
+            "{tracing: [{randomSamplingPercentage: 101}]}",
+            "tracing[0].randomSamplingPercentage: ",
+        ),
         (
             "Telemetry",
             "{accessLogging: [{filter: {expression: '1 +'}}]}",

@@ -133,7 +133,7 @@ def test_an_answer_without_failed_calls_says_nothing_of_fallback(start):
 
 
 def test_tracing_headers_travel_with_the_calls_and_others_do_not(start):
-    """The caller passes on what Istio documents for tracing and Bookinfo's own headers, through its proxy as asked."""
+    """The caller passes on what Istio documents for tracing and Bookinfo's own headers, unless told to withhold one."""
     seen = []
 
     class Recorder(http.server.BaseHTTPRequestHandler):
@@ -155,11 +155,19 @@ def test_tracing_headers_travel_with_the_calls_and_others_do_not(start):
         caller = start(
             "service",
             STANDIN_CALLS="http://reviews:9080/x?y=1",
-            STANDIN_PROPAGATE="X-Tenant",
+            STANDIN_PROPAGATE="X-Tenant, X-Lost",
+            STANDIN_WITHHOLD="tracestate, x-lost",
             HTTP_PROXY=f"http://127.0.0.1:{proxy.server_port}",
         )
         answer = caller.ask(
-            "/", x_request_id="r-1", traceparent="00-1", end_user="jason", x_tenant="t", x_secret="no"
+            "/",
+            x_request_id="r-1",
+            traceparent="00-1",
+            tracestate="a=1",
+            end_user="jason",
+            x_tenant="t",
+            x_lost="no",
+            x_secret="no",
         )
         caller.end()
         proxy.shutdown()
@@ -170,7 +178,7 @@ def test_tracing_headers_travel_with_the_calls_and_others_do_not(start):
     assert headers["host"] == "reviews:9080"
     assert {headers["x-request-id"], headers["traceparent"], headers["end-user"]} == {"r-1", "00-1", "jason"}
     assert headers["x-tenant"] == "t"
-    assert "x-secret" not in headers
+    assert not {"x-secret", "x-lost", "tracestate"} & headers.keys()
 
 
 def test_a_request_can_ask_for_its_status_and_delay(start):

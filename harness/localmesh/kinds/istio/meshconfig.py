@@ -13,8 +13,8 @@ import msgspec
 import yaml
 from msgspec import Meta, field
 
-from harness.localmesh.kinds.istio.rules.common import regex_problems
-from harness.localmesh.kinds.istio.values import Duration, Problem, decode
+from harness.localmesh.kinds.istio.rules.common import is_name, regex_problems, repeated
+from harness.localmesh.kinds.istio.values import Duration, Port, Problem, Unsigned, decode
 from harness.localmesh.kinds.parse import Kind, Manifest, invalid, parse
 
 NAMESPACE = "istio-system"
@@ -76,10 +76,26 @@ class PodProxyConfig(Kind):
     hold_application_until_proxy_starts: Literal[True] = True
 
 
+class OpenTelemetry(Kind):
+    """A collector that takes spans by gRPC: `service` is a host, or "namespace/host"."""
+
+    service: str
+    port: Port
+    max_tag_length: Unsigned = 0
+
+
+class ExtensionProvider(Kind):
+    """Who gets the spans, under a name that a Telemetry may give."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    opentelemetry: OpenTelemetry
+
+
 class DefaultProviders(Kind):
-    """Who gets the metrics: Prometheus, which is the only one."""
+    """Who gets what no Telemetry sends elsewhere: metrics only Prometheus, spans the first that is named."""
 
     metrics: tuple[Literal["prometheus"], ...] = ()
+    tracing: tuple[str, ...] = ()
 
 
 class MeshConfig(Kind):
@@ -93,6 +109,7 @@ class MeshConfig(Kind):
     locality_lb_setting: Locality = Locality()
     default_config: ProxyConfig = ProxyConfig()
     default_providers: DefaultProviders = DefaultProviders()
+    extension_providers: tuple[ExtensionProvider, ...] = ()
     enable_prometheus_merge: bool = True
     trust_domain: Literal["cluster.local"] = "cluster.local"
     root_namespace: Literal["istio-system"] = "istio-system"
@@ -150,3 +167,18 @@ def _problems(made: Kind) -> Iterator[Problem]:
         yield from regex_problems(f"{place}proxyStatsMatcher.inclusionRegexps[{index}]", regex)
     if isinstance(config, ProxyConfig) and config.proxy_metadata.lifetime < _SHORTEST_LIFETIME:
         yield f"{place}proxyMetadata.SECRET_TTL", "certificates know whole seconds only; use 1s or more"
+    if isinstance(made, MeshConfig):
+        yield from _provider_problems(made.extension_providers)
+
+
+def _provider_problems(providers: tuple[ExtensionProvider, ...]) -> Iterator[Problem]:
+    """What Istio's webhook holds against them (`validateExtensionProvider`)."""
+    if (twice := repeated(provider.name for provider in providers)) is not None:
+        yield "extensionProviders", f"the name {twice!r} is given twice"
+    for index, provider in enumerate(providers):
+        namespace, _, host = provider.opentelemetry.service.rpartition("/")
+        if not is_name(host) or "/" in namespace:
+            yield (
+                f"extensionProviders[{index}].opentelemetry.service",
+                f"{provider.opentelemetry.service!r} is neither the full name of a host nor namespace/host",
+            )

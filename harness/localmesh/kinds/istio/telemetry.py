@@ -1,4 +1,4 @@
-"""Telemetry: the metrics and access logs of workloads."""
+"""Telemetry: the metrics, access logs and traces of workloads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from harness.localmesh.kinds.istio.selectors import Selector
-from harness.localmesh.kinds.istio.values import Duration
+from harness.localmesh.kinds.istio.values import Duration, Percent
 from harness.localmesh.kinds.parse import Kind
 
 WorkloadMode = Literal["CLIENT_AND_SERVER", "CLIENT", "SERVER"]
@@ -33,7 +33,7 @@ class ProviderRef(Kind):
 
 
 class LogMatch(Kind):
-    """The side of the workload that logs."""
+    """The side of the workload that logs, or traces."""
 
     mode: WorkloadMode = "CLIENT_AND_SERVER"
 
@@ -84,9 +84,21 @@ class Metrics(Kind):
     reporting_interval: Duration | None = None
 
 
+class Tracing(Kind):
+    """Whose requests are traced, and who gets the spans; None inherits."""
+
+    match: LogMatch | None = None
+    providers: tuple[ProviderRef, ...] = ()
+    random_sampling_percentage: Percent | None = None
+    disable_span_reporting: bool | None = None
+    enable_istio_tags: bool | None = None
+    use_request_id_for_trace_sampling: bool | None = None
+
+
 class Telemetry(Kind):
     """The spec of a Telemetry; workload over namespace over mesh, block by block."""
 
     selector: Selector = Selector()
     metrics: tuple[Metrics, ...] = ()
     access_logging: tuple[AccessLogging, ...] = ()
+    tracing: tuple[Tracing, ...] = ()

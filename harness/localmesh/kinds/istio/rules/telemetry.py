@@ -1,7 +1,8 @@
 """What Istio's CRD and webhook hold against a Telemetry (`ValidateTelemetry`), and what the local mesh cannot do of it.
 
 Its metrics come from access loggers, not from Istio's `istio_stats` filter, so a label cannot be set from what only
-that filter knows, and connections are counted when they end. There are no extension providers.
+that filter knows, and connections are counted when they end. Extension providers are for spans only; one that the
+mesh's settings do not have gets none, as with istiod.
 """
 
 from __future__ import annotations
@@ -51,6 +52,14 @@ def warnings(spec: Telemetry, manifest: Manifest) -> Iterator[Problem]:
                     f"metrics[{index}].overrides[{number}].tagOverrides",
                     "the name of a tag should not be empty",
                 )
+    if len(spec.tracing) > 1:
+        yield "tracing", "Istio does not support several entries yet"
+    for index, tracing in enumerate(spec.tracing):
+        if len(tracing.providers) > 1:
+            yield (
+                f"tracing[{index}].providers",
+                "Istio does not support several providers yet; the first counts",
+            )
 
 
 def _metrics_problems(metrics: Metrics) -> Iterator[Problem]:
