@@ -173,17 +173,21 @@ def test_another_root_is_in_use_until_the_revert_and_the_old_one_after_it(cluste
             assert base64.b64encode(secret)[40:80] not in text
 
 
-def test_between_those_that_have_followed_and_those_that_have_not_connections_fail(cluster, ledger, ask):
-    """That is the harm of a rotation without a time in which both are trusted."""
-    fault = RootRotation(within=30)
-    codes, callers = Counter(), cluster.pods("shop", {"app": "frontend"})
-    # The two ends are to renew at different times: the target is started while the other's certificate is in use.
+def _part(cluster):
+    """Lets the two ends renew at different times: the target is started while the other's certificate is in use."""
+    callers = cluster.pods("shop", {"app": "frontend"})
     eventually(lambda: LIFETIME * 0.6 < min(seconds_left(cluster, callers).values()) < LIFETIME * 0.8)
     (old,) = cluster.pods("shop", TARGET.labels)
     cluster.delete(old.ref, 0)
     eventually(
         lambda: [pod.ready for pod in cluster.pods("shop", TARGET.labels) if pod.uid != old.uid] == [True]
     )
+
+
+def test_between_those_that_have_followed_and_those_that_have_not_connections_fail(cluster, ledger, ask):
+    """That is the harm of a rotation without a time in which both are trusted."""
+    fault, codes = RootRotation(within=30), Counter()
+    _part(cluster)
     steadily(lambda: ask(5) == {200: 5})
     with inject(cluster, fault, resolved(cluster, fault), ledger=ledger, blast_radius=WIDE):
 
@@ -200,6 +204,8 @@ def test_with_an_overlap_nobody_is_refused_on_either_way(cluster, ledger, ask):
     """The new root signs in between, while every request takes a connection of its own."""
     fault = RootRotation(within=30, overlap=5)
     before, old = state(cluster), trusted_root(cluster, "shop")
+    _part(cluster)
+    steadily(lambda: ask(5) == {200: 5})
     scene, codes, over = resolved(cluster, fault), Counter(), threading.Event()
 
     def keep_asking():
@@ -236,13 +242,14 @@ def _renewed_since(cluster, pods, moment):
     return len(ends) == len(pods) and all(end - lives[name] > moment + 0.5 for name, end in ends.items())
 
 
-def test_a_rotation_is_healed_by_a_machine_that_has_only_the_kubeconfig(cluster, ledger, tmp_path):
-    """From the copy in the cluster, once the claim is over; the copy goes."""
-    fault = RootRotation(within=30)
-    before = state(cluster)
-    injection = inject(
-        cluster, fault, resolved(cluster, fault), ledger=ledger, blast_radius=WIDE, expires_in=0.1
-    )
+@pytest.mark.parametrize("overlap", [0, 1])
+def test_a_rotation_is_healed_by_a_machine_that_has_only_the_kubeconfig(cluster, ledger, tmp_path, overlap):
+    """From the copies in the cluster, once the claim is over; the copies go."""
+    fault = RootRotation(within=30, overlap=overlap)
+    before, scene = state(cluster), resolved(cluster, fault)
+    injection = inject(cluster, fault, scene, ledger=ledger, blast_radius=WIDE, expires_in=0.1)
+    if overlap:
+        injection.go_on(fault.further(scene, scene.pods, 1))
     assert state(cluster) != before
     time.sleep(0.2)  # what is waited for is the end of the claim
     healing = heal(cluster, Ledger(tmp_path / "elsewhere"))
