@@ -263,9 +263,8 @@ def _unrotate(cluster: Cluster, undo: Unrotate) -> Healing:
     """
     copy = cluster.get(_copy_of(undo))
     if copy is not None and undo.overlap:
-        time.sleep(
-            undo.overlap
-        )  # a time of the rotation itself: nobody can see from here what every sidecar trusts
+        # a time of the rotation itself: nobody can see from here what every sidecar trusts
+        time.sleep(undo.overlap)
         copy = cluster.get(_copy_of(undo))
     if copy is None:
         return Healing(done=(f"{undo.ref} holds the root that it held before.",))
