@@ -7,6 +7,7 @@ meanwhile is never overwritten.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -166,9 +167,19 @@ class Outlast:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Gives a Secret that holds the root of a mesh a new one (see `harness.roots`); nothing of it is in the change."""
+    """Gives a Secret that holds the root of a mesh a new one (see `harness.roots`); nothing of it is in the change.
+
+    Attributes:
+        ref: the Secret.
+        step: "replace" to do so at once, or the two steps of it: "trust" lets the new root be trusted as well, and
+            "sign", after it in the same injection, lets it sign, when the old one is trusted still.
+        overlap: seconds that pass on the way back before the old content is put there again: for so long sidecars
+            trust both roots.
+    """
 
     ref: Ref
+    step: str = "replace"
+    overlap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -179,11 +190,13 @@ class Unrotate:
         ref: the Secret that holds the root.
         copy: the name of the Secret that keeps the old one.
         after: the fingerprint of the new root; another one that is there was put there by somebody else.
+        overlap: seconds to wait before; see `Rotate`.
     """
 
     ref: Ref
     copy: str = ""
     after: str = ""
+    overlap: float = 0.0
 
 
 Change = Create | Patch | Delete | Eviction | Attach | Rotate
@@ -251,7 +264,7 @@ def undo(change: Change, before: Manifest | None) -> Undo:
             raise HarnessError(f"{change.ref} has a container {name} already; give the run another name.")
         return Outlast(change.ref, before["metadata"].get("uid", ""), name, change.seconds)
     if isinstance(change, Rotate):
-        return Unrotate(change.ref)
+        return Unrotate(change.ref, overlap=change.overlap)
     if is_controlled(before):
         return LeftToController(change.ref)
     return Recreate(as_written(before), before["metadata"].get("uid", ""))
@@ -298,8 +311,8 @@ def change_from_json(raw: dict[str, Any]) -> Change:
             return Eviction(Ref(**ref))
         case {"Attach": {"ref": ref, "container": container, "seconds": seconds}}:
             return Attach(Ref(**ref), container, seconds)
-        case {"Rotate": {"ref": ref}}:
-            return Rotate(Ref(**ref))
+        case {"Rotate": {"ref": ref, **more}}:
+            return Rotate(Ref(**ref), str(more.get("step", "replace")), _seconds(more))
     raise ValueError(f"not a change: {raw}")
 
 
@@ -320,13 +333,17 @@ def undo_from_json(raw: dict[str, Any]) -> Undo:
             return LeftToController(Ref(**ref))
         case {"Outlast": {"ref": ref, "uid": uid, "container": container, "seconds": seconds}}:
             return Outlast(Ref(**ref), uid, container, seconds)
-        case {"Unrotate": {"ref": ref, "copy": copy, "after": after}}:
-            return Unrotate(Ref(**ref), str(copy), str(after))
+        case {"Unrotate": {"ref": ref, "copy": copy, "after": after, **more}}:
+            return Unrotate(Ref(**ref), str(copy), str(after), _seconds(more))
     raise ValueError(f"not an inverse of a change: {raw}")
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not ABSENT}
+
+
+def _seconds(raw: Mapping[Any, Any]) -> float:
+    return float(raw.get("overlap", 0.0))
 
 
 def _field(raw: dict[str, Any]) -> Field:

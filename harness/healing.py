@@ -258,9 +258,14 @@ def _unrotate(cluster: Cluster, undo: Unrotate) -> Healing:
 
     Without a copy nothing was changed yet, or another one who heals was faster. As long as the copy is there, the
     Secret is written in any case: so a request to put the new root there that is still on its way comes too late, for
-    it names the version that it replaces.
+    it names the version that it replaces. With an `overlap` that much time is left to sidecars before, to get a
+    certificate of the root that is to stay while the other one is trusted still.
     """
     copy = cluster.get(_copy_of(undo))
+    if copy is not None and undo.overlap:
+        # a time of the rotation itself: nobody can see from here what every sidecar trusts
+        time.sleep(undo.overlap)
+        copy = cluster.get(_copy_of(undo))
     if copy is None:
         return Healing(done=(f"{undo.ref} holds the root that it held before.",))
     others: list[str] = []

@@ -43,7 +43,7 @@ from harness.healing import Healing, heal, undone
 from harness.ledger import Entries, Ledger, Record
 from harness.marks import EXPIRES, Mark, claimed, digest, mark, unmark
 from harness.resolution import resolve
-from harness.roots import renewed, root_of, with_root_of
+from harness.roots import renewed, root_of, signing, trusting, with_root_of
 from harness.wire import RefusedError, TransientError
 
 __all__ = ["EXPIRES", "Healing", "Injection", "apply_changes", "heal", "inject", "resolve"]
@@ -69,6 +69,9 @@ class Injection:
         self._records: list[Record] = []
         self._unanswered: Record | None = None
         self._reach: tuple[str, Fault, Scene] | None = None
+        self._roots: dict[
+            Ref, Manifest
+        ] = {}  # that are trusted, and are to sign; nowhere else are their keys
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -165,7 +168,7 @@ class Injection:
         inverse = undo(change, old)
         assert isinstance(inverse, Unrotate)  # noqa: S101 - the inverse of a rotation is nothing else
         assert old is not None  # noqa: S101 - `undo` has refused that
-        new, key = renewed(old), self._key()
+        new, key = self._next_root(change, old), self._key()
         inverse = replace(inverse, copy=f"harness-keeps-{key}", after=root_of(new))
         metadata = {"name": inverse.copy, "namespace": change.ref.namespace}
         copy: Manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": old["data"]}
@@ -178,6 +181,20 @@ class Injection:
             return with_root_of(current, new)
 
         self._cluster.patch(change.ref, rotated)
+
+    def _next_root(self, change: Rotate, old: Manifest) -> Manifest:
+        """The Secret as it is to be after a step of a rotation."""
+        if change.step == "sign":
+            if change.ref not in self._roots:
+                raise HarnessError(
+                    f"No new root of {change.ref} is trusted yet; rotate it by the step trust before."
+                )
+            return signing(old, self._roots.pop(change.ref))
+        new = renewed(old)
+        if change.step == "replace":
+            return new
+        self._roots[change.ref] = new
+        return trusting(old, new)
 
     def _key(self) -> str:
         """Tells what this injection changes from what it changed before."""

@@ -1,4 +1,11 @@
-"""The Secret that holds the root of a mesh: a new root in the place of the old one, and the old one put back.
+"""The Secret that holds the root of a mesh: a new root in the place of the old one, at once or in two steps.
+
+In two steps the new one is trusted first, and signs later, when the old one is trusted still. Whom istiod lets sidecars
+trust is in the field `root-cert.pem` of `cacerts`, where the root was plugged in (istio/istio
+`pilot/pkg/bootstrap/istio_ca.go`, createIstioCA). Of `istio-ca-secret`, and of a `cacerts` that istiod made itself, it
+reads `ca-cert.pem` and its key only: the first certificate there signs, all of them are trusted
+(`security/pkg/pki/ca/ca.go`, loadSelfSignedCaSecret, with `AppendRootCerts` and `VerifyAndSetAll`). Either way the one
+that signs stands first here.
 
 The private key of a root stays in the cluster. What is written down of a Secret anywhere else is a hash of its
 certificate, which is public.
@@ -21,7 +28,11 @@ from harness.errors import HarnessError
 
 _CERTIFICATE: Final = "ca-cert.pem"
 _KEY: Final = "ca-key.pem"
-_COPIES: Final = ("root-cert.pem", "cert-chain.pem")
+_TRUSTED: Final = "root-cert.pem"
+_COPIES: Final = (_TRUSTED, "cert-chain.pem")
+_GENERATED: Final = "istio-generated"  # the field by which istiod marks a Secret `cacerts` of its own
+_PLUGGED: Final = "cacerts"
+_END: Final = "-----END CERTIFICATE-----"
 _LIFETIME: Final = timedelta(days=3650)  # as istiod's self-signed root (CITADEL_SELF_SIGNED_CA_CERT_TTL)
 _SLACK: Final = timedelta(minutes=1)  # for clocks that are behind
 _FIELDS: Final = (_CERTIFICATE, _KEY, *_COPIES)
@@ -34,9 +45,26 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(text.strip().encode()).hexdigest()[:32] if text.strip() else ""
 
 
+def split(text: str) -> tuple[str, ...]:
+    """The certificates (PEM) in a text, one by one; what is none is one, too."""
+    return tuple(f"{part.strip()}\n" for part in text.replace(_END, f"{_END}\0").split("\0") if part.strip())
+
+
 def root_of(secret: Manifest) -> str:
-    """The fingerprint of the root in a Secret, "" if there is none."""
-    return fingerprint(_text(secret, _CERTIFICATE))
+    """The fingerprint of the root in a Secret and of what is trusted beside it, "" if there is none."""
+    root = _text(secret, _CERTIFICATE)
+    return fingerprint(root + _text(secret, _TRUSTED)) if root.strip() else ""
+
+
+def trusting(secret: Manifest, new: Manifest) -> Manifest:
+    """The Secret whose root signs as before, and the one in `new` is trusted as well."""
+    return _with(secret, {}, _joined(_text(secret, _anchors(secret)), _text(new, _CERTIFICATE)))
+
+
+def signing(secret: Manifest, new: Manifest) -> Manifest:
+    """The Secret with the root in `new` to sign, whose own is trusted still."""
+    root = {field: value for field, value in new["data"].items() if field in _FIELDS}
+    return _with(secret, root, _joined(_text(new, _CERTIFICATE), _text(secret, _anchors(secret))))
 
 
 def renewed(secret: Manifest) -> Manifest:
@@ -74,6 +102,21 @@ def with_root_of(secret: Manifest, other: Manifest) -> Manifest:
     """The Secret with the root that is in another one; its other fields stay as they are."""
     root = {field: value for field, value in (other.get("data") or {}).items() if field in _FIELDS}
     return {**secret, "data": {**(secret.get("data") or {}), **root}}
+
+
+def _with(secret: Manifest, root: Manifest, trusted: str) -> Manifest:
+    return {**secret, "data": {**secret["data"], **root, _anchors(secret): _encoded(trusted.encode())}}
+
+
+def _anchors(secret: Manifest) -> str:
+    """The field with the certificates that are trusted."""
+    plugged = secret["metadata"]["name"] == _PLUGGED and _GENERATED not in secret["data"]
+    return _TRUSTED if plugged else _CERTIFICATE
+
+
+def _joined(*texts: str) -> str:
+    """Several certificates in one text, each of them once."""
+    return "".join(dict.fromkeys(part for text in texts for part in split(text)))
 
 
 def _signed(name: x509.Name, key: Key) -> x509.Certificate:

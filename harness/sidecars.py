@@ -10,7 +10,7 @@ from typing import Final
 from harness.changes import Ref
 from harness.cluster import Cluster
 from harness.errors import HarnessError
-from harness.roots import fingerprint
+from harness.roots import fingerprint, split
 from harness.scene import Pod
 
 _AGENT: Final = 15020
@@ -40,12 +40,14 @@ def seconds_left(cluster: Cluster, pods: Iterable[Pod]) -> Mapping[str, float]:
 def trusted_root(cluster: Cluster, namespace: str) -> str:
     """The fingerprint of what istiod has told a namespace to be the root of the mesh (ConfigMap istio-ca-root-cert).
 
+    Of several that are trusted it is the first one: during a rotation that is the one that signs (see harness.roots).
+
     Raises:
         HarnessError: it has told nothing.
     """
     ref = Ref("v1", "ConfigMap", namespace, "istio-ca-root-cert")
     told = (cluster.get(ref) or {}).get("data") or {}
-    if not (root := fingerprint(str(told.get("root-cert.pem") or ""))):
+    if not (root := fingerprint("".join(split(str(told.get("root-cert.pem") or ""))[:1]))):
         raise HarnessError(
             f"There is no root certificate in {ref}, where istiod puts it; look at istiod's log."
         )

@@ -27,7 +27,7 @@ from harness.experiment.reconciliation import reconcile, watched
 from harness.experiment.recovery import recover
 from harness.experiment.settling import await_settled
 from harness.experiment.tenure import Tenure
-from harness.faults import Evidence, NoEvidence, Recurring, Replaced, Scene, Share, foreseen
+from harness.faults import Evidence, NoEvidence, Replaced, Restarted, Scene, Share, foreseen
 from harness.injection import Healing, Injection, apply_changes, heal, inject, resolve
 from harness.journal import Journal
 from harness.ledger import Ledger
@@ -313,7 +313,7 @@ class _Course:
             finally:
                 if injection is not None:
                     self._revert(context, injection)
-        at_once = context.evidence.momentary and not isinstance(context.evidence, Recurring)
+        at_once = isinstance(context.evidence, Replaced | Restarted)
         return (injected if at_once else context.now()), replaced
 
     def _going_on(self, context: Context, injection: Injection, interrupts: Interrupts) -> Context:
@@ -346,7 +346,7 @@ class _Course:
     def _longest(self) -> float:
         """Seconds after which nothing of this run can still be in force, unless it was killed."""
         limit = self.experiment.blast_radius.seconds + self.experiment.recover_within
-        return limit + self.mesh.patience + _MARGIN
+        return limit + self.experiment.fault.lasts + self.mesh.patience + _MARGIN
 
     def _record(self, context: Context, what: str, healing: Healing) -> None:
         self.journal.write(log.Reverted(context.now(), what, healing.done, healing.kept, healing.failed))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from harness.changes import Manifest
 from harness.cluster import Cluster
-from harness.faults import Expired, OnEach, Recorded, Reissued, Running
+from harness.faults import Expired, OnEach, Recorded, Reissued, Renewed, Running
 from harness.scene import Pod
 from harness.sidecars import seconds_left, trusted_root
 
@@ -31,6 +31,8 @@ class Witness:
                 return _names(seconds_left(cluster, _present(cluster, evidence.pods)).items(), below=0.0)
             case Reissued(root):
                 return self._reissued(cluster, evidence.pods, root, now)
+            case Renewed():
+                return self._renewed(cluster, evidence.pods, now)
             case Recorded(ref):
                 return injected(cluster.get(ref) or {})
             case Running(container):
@@ -45,6 +47,10 @@ class Witness:
         namespaces = {pod.namespace for pod in pods}
         if any(trusted_root(cluster, namespace) == old for namespace in namespaces):
             return frozenset()
+        return self._renewed(cluster, pods, now)
+
+    def _renewed(self, cluster: Cluster, pods: Collection[Pod], now: float) -> frozenset[str]:
+        """Those whose certificate is not the one they had at the first look."""
         ends = {name: now + left for name, left in seconds_left(cluster, _present(cluster, pods)).items()}
         if not self._first:
             self._first = ends

@@ -5,7 +5,7 @@ Everything here is pure. `Nothing()` is the null object: a run without a fault t
 
 from __future__ import annotations
 
-from harness.faults.certificates import CertificateExpiry, RootRotation
+from harness.faults.certificates import CertificateExpiry, CertificateRenewal, RootRotation
 from harness.faults.chaosmesh import DnsFailure, PacketDelay, PacketLoss, Partition
 from harness.faults.connections import Disconnect
 from harness.faults.control import BadConfig, ControlPlaneOutage, Push
@@ -17,6 +17,7 @@ from harness.faults.evidence import (
     Recorded,
     Recurring,
     Reissued,
+    Renewed,
     Replaced,
     Restarted,
     Running,
@@ -37,6 +38,7 @@ __all__ = [
     "BadConfig",
     "BlastRadius",
     "CertificateExpiry",
+    "CertificateRenewal",
     "ControlPlaneOutage",
     "Delay",
     "Disconnect",
@@ -59,6 +61,7 @@ __all__ = [
     "Recorded",
     "Recurring",
     "Reissued",
+    "Renewed",
     "Replaced",
     "Restarted",
     "Rhythm",

@@ -118,6 +118,14 @@ class Reissued:
 
 
 @dataclass(frozen=True)
+class Renewed:
+    """The pod's certificate is not the one that it had when it was first looked at."""
+
+    def __str__(self) -> str:
+        return "have a new certificate"
+
+
+@dataclass(frozen=True)
 class Recorded:
     """The object `ref` of Chaos Mesh says in its status that it has injected the pod, and all others."""
 
@@ -147,13 +155,14 @@ class OnEach:
         selector_all: labels (compared for equality) of `istio_requests_total`: the requests of the target, which must
             have had some to lose before it.
         within: seconds that it may take by its nature until it shows.
+        momentary: the harm, if there is any, is done on the way there: all that comes from the injection on counts.
     """
 
-    momentary: ClassVar[bool] = False
     pods: tuple[Pod, ...]
-    witness: Expired | Reissued | Recorded | Running
+    witness: Expired | Reissued | Renewed | Recorded | Running
     selector_all: Mapping[str, str] = field(default_factory=dict)
     within: float = 0.0
+    momentary: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,4 +173,4 @@ class NoEvidence:
 
 
 Evidence = Share | Replaced | Recurring | Restarted | Scaled | OnEach | NoEvidence
-"""`momentary` is True when harm is done at the very moment of injection, so that it is counted from there on."""
+"""`momentary` is True when harm is done from the very moment of injection on, so that it is counted from there on."""

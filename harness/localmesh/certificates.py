@@ -7,8 +7,14 @@ told in the ConfigMap istio-ca-root-cert of every namespace. As in istio/istio (
   `NewSelfSignedIstioCAOptions`). It does not watch it: while it runs it looks once an hour whether another root is in
   it, and then takes that one (`selfsignedcarootcertrotator.go`; CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL). So a
   root that is replaced is in use after a restart of istiod, or within the hour.
-- A sidecar learns of it when its certificate is next renewed: the answer to its request names the root, which takes
-  the place of the one it has trusted (`security/pkg/nodeagent/cache/secretcache.go`, `GenerateSecret`;
+- Of several certificates in its `ca-cert.pem` the first one signs, and all are trusted (`ca.go`,
+  `loadSelfSignedCaSecret`).
+- A Secret `cacerts` that is there when istiod starts comes before it: the CA that was plugged in, its key, the chain
+  above it and the roots that are trusted, of which there may be several (`pilot/pkg/bootstrap/istio_ca.go`,
+  `createIstioCA`; with some of its four files only istiod does not start, here it keeps the root it has). Another
+  signing CA under the same roots is in use at once; other roots are not before a restart (`handleEvent`).
+- A sidecar learns of new roots when its certificate is next renewed: the answer to its request names them, and they
+  take the place of those it has trusted (`security/pkg/nodeagent/cache/secretcache.go`, `GenerateSecret`;
   ISTIO_MULTIROOT_MESH, by which istiod tells everybody at once, is off unless it is set). Until both ends of a
   connection have renewed, neither trusts the other, and new connections between them fail.
 """
@@ -16,6 +22,7 @@ told in the ConfigMap istio-ca-root-cert of every namespace. As in istio/istio (
 from __future__ import annotations
 
 import base64
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -25,21 +32,24 @@ from harness.localmesh import events
 from harness.localmesh.api.resources import CONFIG_MAPS, NAMESPACES, SECRETS
 from harness.localmesh.ca import Authority, trust
 from harness.localmesh.errors import Refused
+from harness.localmesh.kinds.istio.meshconfig import AgentSettings
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.store import Store
 from harness.localmesh.workloads import is_terminating
 from harness.localmesh.xds.model import ROOT_NAMESPACE, Resource
 
 ROOT_SECRET = "istio-ca-secret"  # noqa: S105 - a name
+PLUGGED_SECRET = "cacerts"  # noqa: S105 - as above
 ROOT_CONFIG_MAP = "istio-ca-root-cert"
 GRACE_RATIO = 0.5
 """Share of its life at which a certificate is renewed: istio-agent's SECRET_GRACE_PERIOD_RATIO."""
 
 _JITTER = 0.01  # SECRET_GRACE_PERIOD_RATIO_JITTER
 _KIND = "istio.io/ca-root"
-_CERTIFICATE, _KEY = "ca-cert.pem", "ca-key.pem"
+_CERTIFICATE, _KEY, _CHAIN, _TRUSTED = "ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"
 _WITHOUT = ("kube-system", "kube-public", "kube-node-lease")  # istiod leaves these namespaces alone
 _CHECK_INTERVAL = 3600.0  # CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL
+_NO_WISH = AgentSettings()
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,9 @@ class Certificates:
         self._grace = GRACE_RATIO
         self._chance = chance
         self._issuing = Authority(lifetime)
-        self._root = trust(self._issuing.root_pem)
+        self._root = trust(self._issuing.trusted)
+        self._given: tuple[str, ...] = ()
+        self._is_plugged = False
         self._is_first = self._is_starting = True
         self._check_at = 0.0
         self._leases: dict[str, _Lease] = {}
@@ -77,25 +89,27 @@ class Certificates:
         self._grace = grace
         if lifetime != self._lifetime:
             self._lifetime = lifetime
-            self._issuing = Authority.of(self._issuing.root_pem, self._issuing.key_pem, lifetime)
             self._leases.clear()
 
     @property
     def root(self) -> str:
-        """The root certificate that istiod signs with now; PEM."""
-        return self._issuing.root_pem
+        """Whom istiod lets sidecars trust now; PEM."""
+        return self._issuing.trusted
 
     def restart(self) -> None:
         """An istiod has started: the next `reconcile` reads the Secret."""
         self._is_starting = True
 
-    def secrets(self, key: str, identity: str) -> Mapping[str, Resource]:
-        """The SDS resources of the sidecar `key`: the same object until they change; none if frozen."""
+    def secrets(self, key: str, identity: str, own: AgentSettings = _NO_WISH) -> Mapping[str, Resource]:
+        """The SDS resources of the sidecar `key`: the same object until they change; none if frozen.
+
+        `own` is what its agent does otherwise than the mesh's.
+        """
         if self.frozen:
             return self._secrets.get(key, _NOTHING)
         lease, now = self._leases.get(key), time.time()
         if lease is None or now >= lease.renew_at:
-            lease = self._leases[key] = self._issue(identity, now)
+            lease = self._leases[key] = self._issue(identity, now, own)
             self._secrets[key] = {"default": lease.certificate, "ROOTCA": lease.root}
         return self._secrets[key]
 
@@ -121,38 +135,67 @@ class Certificates:
         """Reads the root if istiod would do so now, and tells every namespace which one there is."""
         if self.frozen:
             return
-        if self._is_starting or time.monotonic() >= self._check_at:
-            self._read_root()
+        if self._is_starting:
+            self._start()
+        elif self._is_plugged:
+            self._watch()
+        elif time.monotonic() >= self._check_at and (secret := self._secret(ROOT_SECRET)):
+            self._read(secret, _CERTIFICATE, _KEY)
+        if time.monotonic() >= self._check_at:
             self._check_at = time.monotonic() + _CHECK_INTERVAL
-            self._is_first = self._is_starting = False
         self._tell_namespaces()
 
-    def _issue(self, identity: str, now: float) -> _Lease:
-        ratio = self._grace + self._chance.uniform(-_JITTER, _JITTER)
-        renew_at = now + self._lifetime * (1 - ratio)
-        return _Lease(self._issuing.certificate(identity), self._root, renew_at, now + self._lifetime)
+    def _issue(self, identity: str, now: float, own: AgentSettings) -> _Lease:
+        lifetime = own.lifetime or self._lifetime
+        ratio = float(own.grace or self._grace) + self._chance.uniform(-_JITTER, _JITTER)
+        certificate = self._issuing.certificate(identity, lifetime)
+        return _Lease(certificate, self._root, now + lifetime * (1 - ratio), now + lifetime)
 
-    def _read_root(self) -> None:
-        """Takes the root that is in the Secret; an istiod that starts without one makes it."""
+    def _start(self) -> None:
+        """Takes the root that an istiod finds when it starts; one that finds none makes it."""
+        plugged = self._secret(PLUGGED_SECRET)
+        self._is_plugged = plugged is not None
+        if plugged is not None:
+            self._read(plugged, _CERTIFICATE, _KEY, _CHAIN, _TRUSTED)
+        elif secret := self._secret(ROOT_SECRET):
+            self._read(secret, _CERTIFICATE, _KEY)
+        else:
+            self._make_root()
+        self._check_at = math.inf if self._is_plugged else 0.0
+        self._is_first = self._is_starting = False
+
+    def _watch(self) -> None:
+        """Takes another CA that is plugged in under the same roots."""
+        plugged = self._secret(PLUGGED_SECRET)
+        if plugged is not None and _text(plugged, _TRUSTED) == self._issuing.trusted:
+            self._read(plugged, _CERTIFICATE, _KEY, _CHAIN, _TRUSTED)
+
+    def _secret(self, name: str) -> Manifest | None:
         try:
-            secret = self._store.get(SECRETS, ROOT_NAMESPACE, ROOT_SECRET)
+            return self._store.get(SECRETS, ROOT_NAMESPACE, name)
         except Refused:
-            if self._is_starting:
-                self._make_root()
+            return None
+
+    def _read(self, secret: Manifest, *fields: str) -> None:
+        """Takes the root in a Secret unless it was read before; what is none is told, and changes nothing."""
+        given = tuple(_text(secret, field) for field in fields)
+        if given == self._given:
             return
-        given = (_text(secret, _CERTIFICATE), _text(secret, _KEY))
-        if given == (self._issuing.root_pem, self._issuing.key_pem):
-            return
+        self._given = given
         try:
-            self._take(Authority.of(*given, self._lifetime))
+            if missing := [field for field, text in zip(fields, given, strict=True) if not text.strip()]:
+                raise ValueError(f"there is no {' and no '.join(missing)}")
+            certificate, key, *more = given
+            self._take(Authority.of(certificate, key, **dict(zip(("chain", "trusted"), more, strict=False))))
         except ValueError as error:
-            why = f"{_CERTIFICATE} and {_KEY} are no root of the mesh, which keeps the one it has: {error}"
+            why = f"{' and '.join(fields)} are no root of the mesh, which keeps the one it has: {error}"
             events.complain(self._store, secret, "InvalidRoot", why, by="istiod")
 
     def _make_root(self) -> None:
         if not self._is_first:  # there was one, and somebody has deleted it
             self._take(Authority(self._lifetime))
-        data = {_CERTIFICATE: self._issuing.root_pem, _KEY: self._issuing.key_pem}
+        self._given = (self._issuing.root_pem, self._issuing.key_pem)
+        data = dict(zip((_CERTIFICATE, _KEY), self._given, strict=True))
         self._store.create(
             SECRETS,
             {
@@ -165,7 +208,7 @@ class Certificates:
         )
 
     def _take(self, authority: Authority) -> None:
-        self._issuing, self._root = authority, trust(authority.root_pem)
+        self._issuing, self._root = authority, trust(authority.trusted)
 
     def _tell_namespaces(self) -> None:
         told = {item["metadata"]["namespace"]: item for item in self._store.list(CONFIG_MAPS, where=_is_ours)}

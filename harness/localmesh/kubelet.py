@@ -188,7 +188,7 @@ class Kubelet:
 
     def _observe(self, uid: str, run: PodRun) -> None:
         if run.proxy is not None:
-            run.trust(self._certificates.secrets(uid, run.proxy.workload.identity))
+            run.trust(self._certificates.secrets(uid, run.proxy.workload.identity, run.agent))
         run.step(time.monotonic())
         if run.news:
             run.news = False

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from harness.localmesh.admission import PROXY, is_gateway
 from harness.localmesh.asking import Asking, News
 from harness.localmesh.containers import Container, Stop
 from harness.localmesh.errors import MeshError, Refused
-from harness.localmesh.kinds.istio.meshconfig import pod_proxy_config
+from harness.localmesh.kinds.istio.meshconfig import AgentSettings, pod_proxy_config
 from harness.localmesh.kinds.parse import Manifest
 from harness.localmesh.probes import probes_of
 from harness.localmesh.process import Process
@@ -122,6 +123,11 @@ class PodRun:
     def title(self) -> str:
         """The pod as people call it: namespace/name."""
         return self._sandbox.title
+
+    @cached_property
+    def agent(self) -> AgentSettings:
+        """What its agent does otherwise than the mesh's; it is told when it starts."""
+        return pod_proxy_config(self.pod).proxy_metadata
 
     @property
     def proxy(self) -> Proxy | None:

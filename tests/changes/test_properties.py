@@ -151,7 +151,7 @@ _FIELDS = st.builds(
     st.builds(Create, _OBJECTS)
     | st.builds(Patch, _REFS, st.lists(_EDITS, min_size=1).map(tuple))
     | st.builds(Delete, _REFS, st.none() | st.integers(0))
-    | st.builds(Rotate, _REFS)
+    | st.builds(Rotate, _REFS, st.sampled_from(["replace", "trust", "sign"]), st.floats(0, 1e6))
 )
 def test_a_change_survives_being_written_as_json(change):
     """The same value comes back, an absent field told from an empty one."""
@@ -163,7 +163,7 @@ def test_a_change_survives_being_written_as_json(change):
     | st.builds(Restore, _REFS, st.lists(_FIELDS).map(tuple))
     | st.builds(Recreate, _OBJECTS, st.text())
     | st.builds(LeftToController, _REFS)
-    | st.builds(Unrotate, _REFS, st.text(), st.text())
+    | st.builds(Unrotate, _REFS, st.text(), st.text(), st.floats(0, 1e6))
 )
 def test_an_inverse_survives_being_written_as_json(inverse):
     """The same value comes back."""

@@ -113,7 +113,6 @@ _CANNOT = "error trying to reach service: "
         (200, "hello", Plaintext.ANSWERED),
         (404, "no such page", Plaintext.ANSWERED),
         (503, "upstream connect error", Plaintext.ANSWERED),
-        (403, "RBAC: access denied", Plaintext.ANSWERED),
         (503, refusal(503, "ServiceUnavailable", _CANNOT + "EOF"), Plaintext.REFUSED),
         (
             503,

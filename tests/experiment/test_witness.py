@@ -7,7 +7,7 @@ from scenes import pod
 
 from harness.errors import HarnessError
 from harness.experiment.witness import Witness, injected
-from harness.faults import Expired, OnEach, Reissued, Running
+from harness.faults import Expired, OnEach, Reissued, Renewed, Running
 from harness.roots import fingerprint
 from harness.sidecars import seconds_left, trusted_root
 
@@ -92,6 +92,27 @@ def test_a_certificate_is_of_the_new_root_when_it_was_issued_after_istiod_told_i
     assert witness.look(cluster, evidence, 102.0) == {"payments-1"}
     told |= {"payments-0": 20}
     assert witness.look(cluster, evidence, 103.0) == {"payments-0", "payments-1"}
+
+
+def test_a_certificate_is_new_when_it_is_not_the_one_of_the_first_look(cluster, told):
+    """By when it expires; that it grows older makes no other one of it."""
+    witness, evidence = Witness(), OnEach(PODS, Renewed())
+    told |= {"payments-0": 10, "payments-1": 4}
+    assert witness.look(cluster, evidence, 100.0) == set()
+    told |= {"payments-0": 9, "payments-1": 9.9}
+    assert witness.look(cluster, evidence, 101.0) == {"payments-1"}
+    told |= {"payments-0": 10, "payments-1": -1}
+    assert witness.look(cluster, evidence, 112.0) == {"payments-0", "payments-1"}
+
+
+def test_of_several_roots_the_first_one_is_that_of_the_mesh(cluster, kube_api):
+    """Another one that is trusted as well does not make it another one."""
+    old, new = (
+        f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n" for text in ("b2xk", "bmV3")
+    )
+    for told, first in ((old, old), (old + new, old), (f"{new}\n{old}", new)):
+        _trust(kube_api, told)
+        assert trusted_root(cluster, "shop") == fingerprint(first)
 
 
 def test_a_namespace_without_a_root_is_named(cluster, kube_api):

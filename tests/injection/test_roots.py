@@ -1,6 +1,8 @@
 """A rotated root: its key stays in the cluster, and the old one comes back."""
 
 import base64
+import time
+from dataclasses import replace
 
 import pytest
 from certs import Issuer
@@ -13,6 +15,7 @@ from harness.changes import Create, Delete, Edit, Patch, Ref, Rotate
 from harness.errors import HarnessError
 from harness.injection import apply_changes, heal
 from harness.ledger import Ledger
+from harness.roots import split
 
 ROOT_PATH = "/api/v1/namespaces/istio-system/secrets/istio-ca-secret"
 
@@ -35,6 +38,45 @@ def test_a_rotated_root_is_another_one_of_the_same_kind_until_the_revert(cluster
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         assert root.subject.rfc4514_string() == "O=cluster.local"
     assert state(shop) == before
+
+
+@pytest.mark.parametrize("name", ["istio-ca-secret", "cacerts"])
+def test_a_root_is_trusted_before_it_signs_and_the_old_one_still_after_it(cluster, shop, ledger, name):
+    """Where istiod reads it, the one that signs first; on the way back the same steps."""
+    ref = replace(ROOT, name=name)
+    shop.put(OLD_ROOT.secret(name))
+    field = "root-cert.pem" if name == "cacerts" else "ca-cert.pem"
+    path, before, seen = ROOT_PATH.replace("istio-ca-secret", name), state(shop), []
+    with apply_to(cluster, ledger, Rotate(ref, "trust", 0.3)) as injection:
+        held = _held(shop, path)
+        assert held["ca-key.pem"] == OLD_ROOT.key
+        old, new = split(held[field])
+        assert old == OLD_ROOT.root
+        assert field == "ca-cert.pem" or held["ca-cert.pem"] == OLD_ROOT.root
+        injection.go_on([Rotate(ref, "sign")])
+        signing = _held(shop, path)
+        assert split(signing[field]) == (new, old)
+        assert split(signing["ca-cert.pem"])[0] == new
+        key = load_pem_private_key(signing["ca-key.pem"].encode(), None)
+        assert key.public_key() == x509.load_pem_x509_certificate(new.encode()).public_key()
+        written = "".join(one.read_text() for one in ledger.directory.iterdir())
+        for secret in (OLD_ROOT.key, signing["ca-key.pem"]):
+            assert secret.splitlines()[1] not in written
+        shop.before = lambda request: seen.append((request.method, request.path, time.monotonic())) or None
+        began = time.monotonic()
+    assert state(shop) == before
+    back, *_, last = [at for method, where, at in seen if (method, where) == ("PUT", path)]
+    assert back - began < 0.3 <= last - back
+    assert shop.objects[path]["data"] == OLD_ROOT.secret(name)["data"]
+
+
+def test_a_root_that_nobody_trusts_yet_is_not_let_sign(cluster, shop, ledger):
+    """Nothing is written."""
+    with pytest.raises(
+        HarnessError, match="No new root of Secret istio-system/istio-ca-secret is trusted yet"
+    ):
+        apply_to(cluster, ledger, Rotate(ROOT, "sign"))
+    assert shop.writes() == []
 
 
 def test_no_key_of_a_root_is_written_down_outside_the_cluster(cluster, shop, ledger, tmp_path):

@@ -1,15 +1,18 @@
 """Workload certificates: when they are renewed, and how one root takes over from another."""
 
 import base64
+import contextlib
 import random
 import time
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from harness.localmesh.api.resources import CONFIG_MAPS, EVENTS, NAMESPACES, SECRETS
 from harness.localmesh.ca import Authority
 from harness.localmesh.certificates import ROOT_CONFIG_MAP, ROOT_SECRET, Certificates
+from harness.localmesh.kinds.istio.meshconfig import AgentSettings
 from harness.localmesh.store import Store
 
 WEB = "spiffe://cluster.local/ns/default/sa/web"
@@ -112,6 +115,131 @@ def test_a_running_istiod_looks_at_the_root_once_an_hour(store, certificates, mo
     monkeypatch.setattr(time, "monotonic", lambda: now + 3601)
     certificates.reconcile()
     assert certificates.root == new.root_pem
+
+
+def _put(store, name, **fields):
+    """Puts a Secret with these files in the place of what is there."""
+    data = {
+        f"{key.replace('_', '-')}.pem": base64.b64encode(value.encode()).decode()
+        for key, value in fields.items()
+    }
+    if any(one["metadata"]["name"] == name for one in store.list(SECRETS)):
+        store.update(SECRETS, "istio-system", name, lambda old: {**old, "data": data})
+        return
+    metadata = {"name": name, "namespace": "istio-system"}
+    store.create(SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+
+
+def _handshake(secrets):
+    """The certificate that signs, and whom the sidecar trusts."""
+    chain = secrets["default"]["tls_certificate"]["certificate_chain"]["inline_string"]
+    leaf, *above = x509.load_pem_x509_certificates(chain.encode())
+    trusted = secrets["ROOTCA"]["validation_context"]["trusted_ca"]["inline_string"]
+    for one in above:
+        with contextlib.suppress(InvalidSignature):
+            leaf.verify_directly_issued_by(one)
+            return one, x509.load_pem_x509_certificates(trusted.encode())
+    raise AssertionError("nobody in the chain has signed it")
+
+
+def test_of_several_roots_the_first_signs_and_all_are_trusted(store, certificates):
+    """So one root takes over from another without a moment in which anybody is refused."""
+    old, new = Authority(), Authority()
+    _put(store, ROOT_SECRET, ca_cert=old.root_pem + new.root_pem, ca_key=old.key_pem)
+    certificates.restart()
+    certificates.reconcile()
+    assert _handshake(certificates.secrets("a", WEB)) == (old.root, [old.root, new.root])
+    assert certificates.root == old.root_pem + new.root_pem
+    _put(store, ROOT_SECRET, ca_cert=new.root_pem + old.root_pem, ca_key=new.key_pem)
+    certificates.restart()
+    certificates.reconcile()
+    assert _handshake(certificates.secrets("b", WEB)) == (new.root, [new.root, old.root])
+    told = store.get(CONFIG_MAPS, "default", ROOT_CONFIG_MAP)["data"]["root-cert.pem"]
+    assert told == new.root_pem + old.root_pem
+
+
+def test_a_ca_that_is_plugged_in_comes_before_the_meshs_own_when_istiod_starts(store, certificates):
+    """With as many roots as it has; without it the mesh has its own again."""
+    own, plugged, other = certificates.root, Authority(), Authority()
+    both = plugged.root_pem + other.root_pem
+    files = {"ca_cert": plugged.root_pem, "ca_key": plugged.key_pem, "cert_chain": plugged.root_pem}
+    _put(store, "cacerts", **files, root_cert=both)
+    certificates.reconcile()
+    assert certificates.root == own
+    certificates.restart()
+    certificates.reconcile()
+    assert _handshake(certificates.secrets("a", WEB)) == (plugged.root, [plugged.root, other.root])
+    assert certificates.patience() > 1000
+    store.delete(SECRETS, "istio-system", "cacerts")
+    certificates.reconcile()
+    assert certificates.root == both
+    certificates.restart()
+    certificates.reconcile()
+    assert certificates.root == own
+
+
+def test_a_running_istiod_takes_another_ca_under_the_same_roots_and_no_other_roots(store, certificates):
+    """The one is what it watches its files for, the other has to wait for its restart."""
+    first, second = Authority(), Authority()
+    both = first.root_pem + second.root_pem
+
+    def plug(one, roots):
+        _put(
+            store,
+            "cacerts",
+            ca_cert=one.root_pem,
+            ca_key=one.key_pem,
+            cert_chain=one.root_pem,
+            root_cert=roots,
+        )
+        certificates.reconcile()
+
+    certificates.restart()
+    plug(first, both)
+    plug(second, both)
+    assert _handshake(certificates.secrets("a", WEB)) == (second.root, [first.root, second.root])
+    plug(first, first.root_pem)
+    assert certificates.root == both
+    assert _handshake(certificates.secrets("b", WEB))[0] == second.root
+    certificates.restart()
+    certificates.reconcile()
+    assert certificates.root == first.root_pem
+
+
+@pytest.mark.parametrize(
+    ("lacking", "why"),
+    [
+        ({"root_cert": ""}, "there is no root-cert.pem"),
+        ({"ca_key": "", "cert_chain": ""}, "there is no ca-key.pem and no cert-chain.pem"),
+        ({"root_cert": Authority().root_pem}, "the certificate is below none of those that are trusted"),
+    ],
+    ids=["no roots", "no key", "other roots"],
+)
+def test_a_ca_that_is_plugged_in_by_halves_changes_nothing_and_is_told(store, certificates, lacking, why):
+    """On a cluster istiod would not start with it."""
+    own, one = certificates.root, Authority()
+    files = {
+        "ca_cert": one.root_pem,
+        "ca_key": one.key_pem,
+        "cert_chain": one.root_pem,
+        "root_cert": one.root_pem,
+    }
+    _put(store, "cacerts", **files | lacking)
+    certificates.restart()
+    certificates.reconcile()
+    certificates.reconcile()
+    assert certificates.root == own
+    (event,) = store.list(EVENTS)
+    assert event["message"].endswith(why)
+
+
+def test_a_sidecar_may_have_its_own_lifetime_and_time_of_renewal(store, certificates):
+    """As its agent was told when it started; the others keep the mesh's."""
+    certificates.secrets("a", WEB, AgentSettings(lifetime=10.0, grace="0.7"))
+    certificates.secrets("b", WEB)
+    assert 9 < certificates.expires_at("a") - time.time() <= 10
+    assert 2.8 < certificates.patience() <= 3.1
+    assert 3590 < certificates.expires_at("b") - time.time() <= 3600
 
 
 def test_a_deleted_root_is_replaced_by_a_new_one_when_istiod_starts(store, certificates):

@@ -33,7 +33,9 @@ def test_each_pod_has_a_program_that_accepts_its_annotations(manifest):
     container = template["spec"]["containers"][0]
     assert command(container["image"], container) is not None
     settings = {
-        name.removeprefix(_PREFIX): value for name, value in template["metadata"]["annotations"].items()
+        name.removeprefix(_PREFIX): value
+        for name, value in template["metadata"]["annotations"].items()
+        if name.startswith(_PREFIX)
     }
     variables = {f"STANDIN_{name.upper().replace('-', '_')}": value for name, value in settings.items()}
     behaviour = Behaviour.of(variables, tuple(port["containerPort"] for port in container["ports"]))

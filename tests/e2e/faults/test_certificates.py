@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import threading
+import time
 from collections import Counter
 
 import httpx
@@ -114,7 +116,7 @@ def test_certificates_run_out_while_nobody_renews_them(cluster, ledger, ask):
 def test_certificates_that_live_longer_than_the_fault_waits_are_refused(cluster):
     """Before anything is changed, with the reason."""
     fault = CertificateExpiry(within=0.5)
-    with pytest.raises(HarnessError, match=r"are good for \d s, and it waits 0 s for their end"):
+    with pytest.raises(HarnessError, match=r"are good for \d+ s, and it waits 0 s for their end"):
         fault.changes(resolved(cluster, fault))
 
 
@@ -151,17 +153,21 @@ def test_another_root_is_in_use_until_the_revert_and_the_old_one_after_it(cluste
             assert base64.b64encode(secret)[40:80] not in text
 
 
-def test_between_those_that_have_followed_and_those_that_have_not_connections_fail(cluster, ledger, ask):
-    """That is the harm of a rotation without a time in which both are trusted."""
-    fault = RootRotation(within=30)
-    codes, callers = Counter(), cluster.pods("shop", {"app": "frontend"})
-    # The two ends are to renew at different times: the target is started while the other's certificate is in use.
+def _part(cluster):
+    """Lets the two ends renew at different times: the target is started while the other's certificate is in use."""
+    callers = cluster.pods("shop", {"app": "frontend"})
     eventually(lambda: LIFETIME * 0.6 < min(seconds_left(cluster, callers).values()) < LIFETIME * 0.8)
     (old,) = cluster.pods("shop", TARGET.labels)
     cluster.delete(old.ref, 0)
     eventually(
         lambda: [pod.ready for pod in cluster.pods("shop", TARGET.labels) if pod.uid != old.uid] == [True]
     )
+
+
+def test_between_those_that_have_followed_and_those_that_have_not_connections_fail(cluster, ledger, ask):
+    """That is the harm of a rotation without a time in which both are trusted."""
+    fault, codes = RootRotation(within=30), Counter()
+    _part(cluster)
     steadily(lambda: ask(5) == {200: 5})
     with inject(cluster, fault, resolved(cluster, fault), ledger=ledger, blast_radius=WIDE):
 
@@ -174,13 +180,56 @@ def test_between_those_that_have_followed_and_those_that_have_not_connections_fa
     eventually(lambda: ask(20) == {200: 20}, within=20.0)
 
 
-def test_a_rotation_is_healed_by_a_machine_that_has_only_the_kubeconfig(cluster, ledger, tmp_path):
-    """From the copy in the cluster, once the claim is over; the copy goes."""
-    fault = RootRotation(within=30)
-    before = state(cluster)
-    injection = inject(
-        cluster, fault, resolved(cluster, fault), ledger=ledger, blast_radius=WIDE, expires_in=0.1
-    )
+def test_with_an_overlap_nobody_is_refused_on_either_way(cluster, ledger, ask):
+    """The new root signs in between, while every request takes a connection of its own."""
+    fault = RootRotation(within=30, overlap=5)
+    before, old = state(cluster), trusted_root(cluster, "shop")
+    _part(cluster)
+    steadily(lambda: ask(5) == {200: 5})
+    scene, codes, over = resolved(cluster, fault), Counter(), threading.Event()
+
+    def keep_asking():
+        while not over.is_set():
+            codes.update(ask(5))
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    try:
+        with inject(cluster, fault, scene, ledger=ledger, blast_radius=WIDE) as injection:
+            time.sleep(fault.overlap)  # the time of the fault itself, which only an experiment keeps
+            assert trusted_root(cluster, "shop") == old
+            injection.go_on(fault.further(scene, scene.pods, 1))
+            eventually(lambda: trusted_root(cluster, "shop") != old, within=20.0)
+            signing = time.time()
+            everybody = cluster.pods("shop", {})
+            eventually(lambda: _renewed_since(cluster, everybody, signing), within=20.0)
+        eventually(lambda: settled(cluster), within=20.0)
+        back = time.time()
+        eventually(lambda: _renewed_since(cluster, everybody, back), within=20.0)
+    finally:
+        over.set()
+        asking.join()
+    assert state(cluster) == before
+    assert trusted_root(cluster, "shop") == old
+    assert codes[200] > 500, codes
+    assert codes.keys() == {200}
+
+
+def _renewed_since(cluster, pods, moment):
+    """Whether every one of these sidecars has got its certificate since then, whichever life it was given."""
+    ends = {name: time.time() + left for name, left in seconds_left(cluster, pods).items()}
+    lives = {pod.name: 10 if pod.labels["app"] == TARGET.app else LIFETIME for pod in pods}
+    return len(ends) == len(pods) and all(end - lives[name] > moment + 0.5 for name, end in ends.items())
+
+
+@pytest.mark.parametrize("overlap", [0, 1])
+def test_a_rotation_is_healed_by_a_machine_that_has_only_the_kubeconfig(cluster, ledger, tmp_path, overlap):
+    """From the copies in the cluster, once the claim is over; the copies go."""
+    fault = RootRotation(within=30, overlap=overlap)
+    before, scene = state(cluster), resolved(cluster, fault)
+    injection = inject(cluster, fault, scene, ledger=ledger, blast_radius=WIDE, expires_in=0.1)
+    if overlap:
+        injection.go_on(fault.further(scene, scene.pods, 1))
     assert state(cluster) != before
     eventually(lambda: not leftovers(cluster).claimed)
     healing = heal(cluster, Ledger(tmp_path / "elsewhere"))

@@ -106,10 +106,21 @@ def test_a_pod_may_ask_for_a_proxy_of_its_own_kind():
     assert pod_proxy_config(_pod("terminationDrainDuration: 20s")).termination_drain_duration == 20.0
     assert pod_proxy_config(_pod("")).termination_drain_duration is None
     assert pod_proxy_config({"metadata": {}}).proxy_stats_matcher is None
+    agent = pod_proxy_config(_pod("proxyMetadata: {SECRET_TTL: 10s}")).proxy_metadata
+    assert (agent.lifetime, agent.grace) == (10.0, None)
 
 
 @pytest.mark.parametrize(
-    "text", ["- x", "concurrency: 2", "{", "proxyStatsMatcher: {inclusionRegexps: ['(']}"]
+    "text",
+    [
+        "- x",
+        "concurrency: 2",
+        "{",
+        "proxyStatsMatcher: {inclusionRegexps: ['(']}",
+        "proxyMetadata: {SECRET_TTL: 100ms}",
+        "proxyMetadata: {SECRET_GRACE_PERIOD_RATIO: '2'}",
+        "proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}",
+    ],
 )
 def test_a_pods_wish_that_is_not_emulated_is_refused(text):
     """The annotation is named."""

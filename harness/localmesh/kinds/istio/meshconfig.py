@@ -26,6 +26,7 @@ ANNOTATION = "proxy.istio.io/config"
 """The annotation by which a pod's proxy differs from the mesh's."""
 
 _SHORTEST_LIFETIME = 1.0
+_RATIO = r"^0?\.\d+$"
 _PLACE = f"metadata.annotations[{ANNOTATION}]"
 
 T = TypeVar("T", bound=Kind)
@@ -55,7 +56,14 @@ class ProxyMetadata(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Settings of Istio's agent: how long a workload's certificate is valid, and when it is renewed."""
 
     lifetime: Duration = field(default=Duration(86_400.0), name="SECRET_TTL")
-    grace: Annotated[str, Meta(pattern=r"^0?\.\d+$")] = field(default="0.5", name="SECRET_GRACE_PERIOD_RATIO")
+    grace: Annotated[str, Meta(pattern=_RATIO)] = field(default="0.5", name="SECRET_GRACE_PERIOD_RATIO")
+
+
+class AgentSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Those of them that one pod's agent has otherwise."""
+
+    lifetime: Duration | None = field(default=None, name="SECRET_TTL")
+    grace: Annotated[str, Meta(pattern=_RATIO)] | None = field(default=None, name="SECRET_GRACE_PERIOD_RATIO")
 
 
 class ProxyConfig(Kind):
@@ -73,6 +81,7 @@ class PodProxyConfig(Kind):
 
     proxy_stats_matcher: StatsMatcher | None = None
     termination_drain_duration: Duration | None = None
+    proxy_metadata: AgentSettings = AgentSettings()
     hold_application_until_proxy_starts: Literal[True] = True
 
 
@@ -165,7 +174,8 @@ def _problems(made: Kind) -> Iterator[Problem]:
         )
     for index, regex in enumerate(matcher.inclusion_regexps if matcher else ()):
         yield from regex_problems(f"{place}proxyStatsMatcher.inclusionRegexps[{index}]", regex)
-    if isinstance(config, ProxyConfig) and config.proxy_metadata.lifetime < _SHORTEST_LIFETIME:
+    agent = config.proxy_metadata if isinstance(config, (ProxyConfig, PodProxyConfig)) else None
+    if agent and agent.lifetime is not None and agent.lifetime < _SHORTEST_LIFETIME:
         yield f"{place}proxyMetadata.SECRET_TTL", "certificates know whole seconds only; use 1s or more"
     if isinstance(made, MeshConfig):
         yield from _provider_problems(made.extension_providers)
