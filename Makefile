@@ -20,8 +20,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml scripts/install
 run: install  ## the first three experiments on the local mesh: a table of verdicts and a report
 	@harness run $(addprefix experiments/test_,retries.py pod_kill.py mtls.py)
 
-catalogue: install  ## all experiments, in under ten minutes
-	@harness run experiments
+catalogue: install  ## all experiments, in five minutes (CONTROLS=1: and their controls, in eight)
+	@harness run experiments $(if $(CONTROLS),,--no-controls)
 
 test: install check  ## every test
 	@pytest -m "not e2e" -n 2
@@ -36,8 +36,8 @@ bench: install  ## the figures of the local mesh (QUICK=1 within two minutes)
 mutation: install  ## what the experiments guard, weakened one field at a time: the last line is the score
 	@harness mutate experiments
 
-repeat: install  ## the experiments RUNS=20 times: how often each verdict came
-	@harness run experiments --harness-repeat=$(or $(RUNS),20)
+repeat: install  ## the experiments RUNS=20 times: how often each verdict came (CONTROLS=1: the controls as well)
+	@harness run experiments --harness-repeat=$(or $(RUNS),20) $(if $(CONTROLS),,--no-controls)
 
 CASES := 2000
 SEED :=

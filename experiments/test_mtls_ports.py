@@ -23,8 +23,8 @@ from harness import (
 )
 
 TARGET = Target("recommendations", namespace="shop")
-CLOSED = SLO("plaintext at 8080 is refused", plaintext_refused(TARGET, port=8080), at_least=1.0)
-OPEN = SLO("plaintext at 9090 is answered", plaintext_answered(TARGET, port=9090), at_least=1.0)
+CLOSED = SLO("plaintext at 8080 is refused", plaintext_refused(TARGET, port=8080), at_least=1.0, enough=5)
+OPEN = SLO("plaintext at 9090 is answered", plaintext_answered(TARGET, port=9090), at_least=1.0, enough=5)
 
 
 def policy(*edits):

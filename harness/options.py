@@ -34,6 +34,11 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-check", action="store_true", help="say what each experiment cannot prove; run none"
     )
+    group.addoption(
+        "--no-controls",
+        action="store_true",
+        help="leave out runs that are expected to be VIOLATED or INCONCLUSIVE",
+    )
     group.addoption("--harness-mutate", action="store_true", help="see whether weaker policies are noticed")
     group.addoption("--harness-repeat", metavar="N", type=int, default=1, help="run everything N times")
     parser.addini("equivalent_mutants", "mutants that weaken nothing: <mutant> because <reason>", "linelist")

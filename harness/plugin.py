@@ -194,6 +194,8 @@ def run(request: pytest.FixtureRequest, mesh: Mesh) -> Run:
         experiment: Experiment, *, weaken: Sequence[Change] = (), expect: Verdict = Verdict.HELD
     ) -> Judgement:
         __tracebackhide__ = True
+        if request.config.option.no_controls and expect is not Verdict.HELD:
+            pytest.skip("a control, left out by --no-controls")
         if session.rehearsal.asked:
             _rehearse(session, mesh, experiment, request.node.nodeid, weaken=weaken, expect=expect)
         number = next(numbers)

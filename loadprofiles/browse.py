@@ -8,7 +8,7 @@ import os
 import random
 import time
 
-from locust import FastHttpUser, constant_throughput, task
+from locust import FastHttpUser, task
 
 _PATHS = tuple(os.environ.get("HARNESS_PATHS", "/").split(","))
 _SEED = int(os.environ.get("HARNESS_SEED", "0"))
@@ -19,7 +19,6 @@ _numbers = iter(range(1_000_000))
 class Browse(FastHttpUser):
     """One visitor with a random number generator of its own."""
 
-    wait_time = constant_throughput(_RATE)
     connection_timeout = 5.0
     network_timeout = 10.0
 
@@ -31,8 +30,17 @@ class Browse(FastHttpUser):
         self._random = random.Random(f"{_SEED}/{next(_numbers)}")
         time.sleep(self._random.random() / _RATE)
 
+    def wait_time(self) -> float:
+        """Seconds until the next page: visitors ask _RATE times a second on average, each in a rhythm of its own.
+
+        With one rhythm for all, those that were held up together once would ask together ever after.
+        """
+        pause: float = self._random.uniform(0.5, 1.5) / _RATE
+        return max(0.0, self._began + pause - time.monotonic())
+
     @task
     def look(self) -> None:
         """Gets one page; the first path three times as often as all others together."""
+        self._began = time.monotonic()
         first = len(_PATHS) == 1 or self._random.random() < 0.75
         self.client.get(_PATHS[0] if first else self._random.choice(_PATHS[1:]))
