@@ -4,7 +4,6 @@
 eight retries leave 0.3^9 = 0.002 % of the requests without an answer, so people at the entry notice nothing. The same
 goes for the two ways to payments that have retries of their own; three of them leave 0.3^4 = 0.8 %.
 
-
 Guards: spec.http[].retries (attempts, retryOn, backoff) of the VirtualServices catalog and payments; the TLS that both
 are called with. Evidence: the share of requests that carry the flag FI at the callee.
 """
@@ -35,7 +34,6 @@ WITHOUT_RETRIES = Patch(
     (Edit(("spec", "http", 0, "retries"), {"attempts": 0}),),
 )
 
-
 def experiment(fault):
     return Experiment(
         hypothesis=[UP],
@@ -49,7 +47,6 @@ def experiment(fault):
         ],
     )
 
-
 def payments(fault, path, *guards):
     return Experiment(
         hypothesis=[SERVED],
@@ -60,7 +57,6 @@ def payments(fault, path, *guards):
         guards=guards,
     )
 
-
 FAILING = Abort(503, percent=30)
 PAYMENTS = {
     "checkout": payments(FAILING, "/checkout", "VirtualService payments spec.http[4].retries"),
@@ -68,16 +64,13 @@ PAYMENTS = {
     "nothing": payments(Nothing(), "/checkout", "DestinationRule payments spec.trafficPolicy.tls"),
 }
 
-
 @pytest.mark.parametrize("fault", [Abort(503, percent=30), Nothing()], ids=str)
 def test_retries_hide_a_failing_callee(run, fault):
     run(experiment(fault))
 
-
 @pytest.mark.parametrize("experiment", PAYMENTS.values(), ids=PAYMENTS)
 def test_so_they_do_on_each_way_to_payments(run, experiment):
     run(experiment)
-
 
 def test_without_retries_the_same_failures_reach_the_entry(run):
     run(experiment(Abort(503, percent=30)), weaken=[WITHOUT_RETRIES], expect=Verdict.VIOLATED)

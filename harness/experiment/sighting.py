@@ -235,7 +235,9 @@ def _is_shunned(context: Context, evidence: Share, since: float, now: float) -> 
 
     What the fault hit then shares its one scrape with requests from before it, so no share tells.
     """
-    lately = Window(max(since, now - _LATELY * (context.meter.interval or 1.0)), now)
+    lately = Window(now - _LATELY * (context.meter.interval or 1.0), now)
+    if lately.start < since:
+        return False
     whole, rest = context.meter.share(evidence, [_since(context, since, now), lately])
     if not isinstance(whole, Counts) or not isinstance(rest, Counts):
         return False
