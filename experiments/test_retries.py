@@ -34,6 +34,7 @@ WITHOUT_RETRIES = Patch(
     (Edit(("spec", "http", 0, "retries"), {"attempts": 0}),),
 )
 
+
 def experiment(fault):
     return Experiment(
         hypothesis=[UP],
@@ -47,6 +48,7 @@ def experiment(fault):
         ],
     )
 
+
 def payments(fault, path, *guards):
     return Experiment(
         hypothesis=[SERVED],
@@ -57,6 +59,7 @@ def payments(fault, path, *guards):
         guards=guards,
     )
 
+
 FAILING = Abort(503, percent=30)
 PAYMENTS = {
     "checkout": payments(FAILING, "/checkout", "VirtualService payments spec.http[4].retries"),
@@ -64,13 +67,16 @@ PAYMENTS = {
     "nothing": payments(Nothing(), "/checkout", "DestinationRule payments spec.trafficPolicy.tls"),
 }
 
+
 @pytest.mark.parametrize("fault", [Abort(503, percent=30), Nothing()], ids=str)
 def test_retries_hide_a_failing_callee(run, fault):
     run(experiment(fault))
 
+
 @pytest.mark.parametrize("experiment", PAYMENTS.values(), ids=PAYMENTS)
 def test_so_they_do_on_each_way_to_payments(run, experiment):
     run(experiment)
+
 
 def test_without_retries_the_same_failures_reach_the_entry(run):
     run(experiment(Abort(503, percent=30)), weaken=[WITHOUT_RETRIES], expect=Verdict.VIOLATED)

@@ -152,13 +152,19 @@ def _aligned(siblings: Sequence[Series], window: Window, *, new: bool) -> list[I
 
 
 def _increase(series: Series, begin: float, window: Window, *, born: bool) -> float | None:
-    """From the sample at `begin`, or from 0 if it was `born` later; a drop is a new start from 0."""
+    """From the sample at `begin`, or from 0 if it was `born` later; a drop is a new start from 0.
+
+    One that the scrape at `begin` did not show, though an earlier one did, was dropped by its target for want of use
+    (Envoy's stats eviction) and goes on from where it was, or, as what it shows then is less, from 0.
+    """
     counted = [sample for sample in series.samples if begin <= sample.at <= window.end]
     if not counted or counted[-1].at < window.start:
         return None
     values = [sample.value for sample in counted]
-    if any(math.isnan(value) for value in values):
-        return math.nan
     if born:
         values.insert(0, 0.0)
+    elif counted[0].at > begin:
+        values.insert(0, next(sample.value for sample in reversed(series.samples) if sample.at < begin))
+    if any(math.isnan(value) for value in values):
+        return math.nan
     return sum((after - before if after >= before else after) for before, after in pairwise(values))

@@ -98,6 +98,16 @@ def test_a_series_born_later_counts_from_zero_though_its_target_is_old():
     assert count([good, bad], Window(5, 25), lambda labels: labels["code"] == "200") == Counts(20, 29)
 
 
+def test_a_series_that_was_dropped_and_came_back_loses_nothing_of_what_it_counted_since():
+    """Envoy drops counters that nobody uses; where that cannot be told from a gap, what is more than before counts."""
+    other = series((0, 5), (10, 8), (20, 8), (30, 9), code="200")
+    back = series((0, 3124), (20, 20), (30, 24), code="503")
+    more = series((0, 3), (20, 20), (30, 24), code="503")
+    window = Window(10, 35)
+    assert count([other, back], window, lambda labels: labels["code"] == "503") == Counts(24, 25)
+    assert count([other, more], window, lambda labels: labels["code"] == "503") == Counts(21, 22)
+
+
 def test_the_scrapes_are_those_of_the_target_that_was_scraped_most_often():
     """A pod that was killed before or during the window does not hide how often the others are scraped."""
     living, dying = series((0, 1), (10, 1), (20, 1)), series((4, 1), instance="b")
