@@ -26,7 +26,7 @@ from harness import (
     availability,
 )
 
-SERVED = SLO("items are served", availability("frontend", namespace="shop"), at_least=0.99)
+SERVED = SLO("items are served", availability("frontend", namespace="shop"), at_least=0.98)
 
 UNPROTECTED = [
     Patch(

@@ -3,7 +3,7 @@
 payments fails every request. Up to eight retries each would make nine attempts of every call, at the very
 moment when payments can take them least. The retry budget lets only so many retries be under way at a time:
 those that find none free are given up at once. The calls fail either way; what is promised is that payments
-does not get four times the requests that were made.
+does not get three times the requests that were made.
 
 Guards: DestinationRule payments, spec.trafficPolicy.retryBudget (percent, minRetryConcurrency);
 VirtualService payments, spec.http[].retries.attempts. Evidence: every attempt at payments carries the flag
@@ -27,7 +27,7 @@ from harness import (
 
 PAYMENTS = Target("payments", namespace="shop")
 BUDGET = SLO(
-    "payments gets no storm of retries", retry_amplification("payments", namespace="shop"), at_most=4.0
+    "payments gets no storm of retries", retry_amplification("payments", namespace="shop"), at_most=3.0
 )
 
 WITHOUT_BUDGET = Patch(

@@ -24,7 +24,9 @@ def weaker_destination_rule(manifest: Manifest, objects: Sequence[Manifest]) -> 
     for path, policy in _policies(manifest):
         yield from _ejection((*path, "outlierDetection"), policy.get("outlierDetection"))
         yield from _limits((*path, "connectionPool"), policy.get("connectionPool") or {})
-        yield from _budget((*path, "retryBudget"), policy.get("retryBudget"))
+        if "retryBudget" in policy:
+            why = "every request is tried again as often as it may be"
+            yield Weakening((*path, "retryBudget"), ABSENT, "retryBudget removed", why)
         yield from _balancing((*path, "loadBalancer"), policy.get("loadBalancer") or {})
         if (policy.get("tls") or {}).get("mode", "DISABLE") != "DISABLE":
             yield _plaintext((*path, "tls", "mode"))
@@ -88,15 +90,6 @@ def _limits(path: Path, pool: Any) -> Iterator[Weakening]:
                 yield Weakening(at, ABSENT, f"{name} removed", "Istio's default is in its place")
                 why = "what hangs is given up ten times as late"
                 yield Weakening(at, written(10 * length), f"{name} tenfold", why)
-
-
-def _budget(path: Path, budget: Any) -> Iterator[Weakening]:
-    if budget is None:
-        return
-    yield Weakening(path, ABSENT, "retryBudget removed", "every request is tried again as often as it may be")
-    if budget.get("percent", 20) < 100:
-        why = "each request that is under way may be a retry"
-        yield Weakening((*path, "percent"), 100, "retry budget of all requests", why)
 
 
 def _balancing(path: Path, balancer: Any) -> Iterator[Weakening]:

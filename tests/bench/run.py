@@ -1,8 +1,8 @@
 """The figures of the local mesh: `make bench` prints them; nothing here is a test with a time limit.
 
 Each figure stands beside the one it has to reach and the load of the machine. `--quick` is done within two minutes,
-with fewer repetitions and without `make run` and `make test`; names of parts (bookinfo, faults, forty, path,
-statistics, translation) choose.
+with fewer repetitions and without `make run` and `make test`; names of parts (bookinfo, faults, forty,
+observing, path, statistics, translation) choose.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import bookinfo, faults, forty, path, statistics, translation
+from tests.bench import bookinfo, faults, forty, observing, path, statistics, translation
 from tests.bench.figures import Figures
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +23,7 @@ PARTS = {
     "path": path.measure,
     "bookinfo": bookinfo.measure,
     "faults": faults.measure,
+    "observing": observing.measure,
 }
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from harness.journal import Weakened, read, select
+
 pytest_plugins = ["pytester"]
 
 EXPERIMENTS = """
@@ -31,6 +33,12 @@ def test_blind(run):
 
 def test_slip(run):
     run(experiment(Nothing(), guards=["VirtualService payment"]))
+
+def test_open(run):
+    run(experiment(Nothing(), guards=()))
+
+def test_weakened(run):
+    run(experiment(Nothing(), guards=["PeerAuthentication payments"]), weaken=[NO_RETRIES])
 
 def test_doubt(run):
     judgement = run(experiment(Nothing(), guards=["VirtualService payments spec.http[0].retries.attempts"]))
@@ -85,6 +93,31 @@ def test_a_guard_of_nothing_is_refused(session):
         ["*test_shop.py::test_slip guards VirtualService shop/payment, in which nothing can be weakened*"]
     )
     assert "Mutation score" not in result.stdout.str()
+
+
+def test_an_experiment_that_guards_nothing_gets_no_mutant(session):
+    """Although there are policies of its target; then nothing is left to be weakened."""
+    result = session("--harness-mutate", "test_open")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["*Nothing of what the experiments guard can be weakened*"])
+
+
+def test_what_an_experiment_is_run_with_stays_in_force_beside_the_mutant(session, pytester):
+    """It is held like that, so it is asked like that."""
+    result = session("--harness-mutate", "test_weakened")
+    assert result.outlines[-1] == "Mutation score 0 %: 0 of 2 mutants killed, 2 survived"
+    for path in (pytester.path / "reports").glob("2*/mutants/*.jsonl"):
+        (weakened,) = select(read(path), Weakened)
+        policy = "patch PeerAuthentication shop/payments"
+        assert weakened.changes == ("patch VirtualService shop/payments", policy)
+
+
+def test_controls_are_left_out_when_nobody_wants_them(session):
+    """An experiment that is to hold is run."""
+    result = session("--no-controls", "test_hidden", "test_control", "-rs")
+    assert result.ret == 0
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*a control, left out by --no-controls*"])
 
 
 def test_an_experiment_that_is_not_held_as_it_is_is_refused(session, world):

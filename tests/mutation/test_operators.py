@@ -152,7 +152,6 @@ def test_limits_balancing_and_tls_are_removed_at_every_level():
     assert found(manifest("DestinationRule", spec)) == {
         (f"{policy}.tls.mode", "tls mode DISABLE"): "DISABLE",
         (f"{policy}.retryBudget", "retryBudget removed"): ABSENT,
-        (f"{policy}.retryBudget.percent", "retry budget of all requests"): 100,
         (f"{policy}.loadBalancer.localityLbSetting.enabled", "locality off"): False,
         (f"{policy}.loadBalancer.localityLbSetting.failover", "failover removed"): ABSENT,
         (f"{policy}.loadBalancer.simple", "balancing by chance"): "RANDOM",
