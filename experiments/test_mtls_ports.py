@@ -48,7 +48,7 @@ def experiment(promise, *guards):
 OTHERS = experiment(CLOSED, "PeerAuthentication recommendations spec.mtls.mode")
 MONITOR = experiment(
     OPEN,
-    "PeerAuthentication recommendations spec.portLevelMtls.9090",
+    "PeerAuthentication recommendations spec.portLevelMtls",
     "AuthorizationPolicy recommendations spec.rules[1]",
 )
 

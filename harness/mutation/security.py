@@ -20,10 +20,12 @@ def weaker_peer_authentication(manifest: Manifest, objects: Sequence[Manifest]) 
     """The mode, of the workload and of single ports, which may be dropped as well."""
     spec = manifest.get("spec") or {}
     yield from _modes(("spec", "mtls", "mode"), spec.get("mtls"))
-    for port, one in (spec.get("portLevelMtls") or {}).items():
+    ports = spec.get("portLevelMtls") or {}
+    for port, one in ports.items():
         at: Path = ("spec", "portLevelMtls", port)
         yield from _modes((*at, "mode"), one)
-        yield Weakening(at, ABSENT, f"exception of port {port} dropped", "the port is as all others")
+        last = at[:-1] if len(ports) == 1 else at  # an empty map is refused
+        yield Weakening(last, ABSENT, f"exception of port {port} dropped", "the port is as all others")
 
 
 def _modes(path: Path, mtls: Any) -> Iterator[Weakening]:

@@ -15,7 +15,10 @@ _CONFIG = "proxy.istio.io/config"
 
 
 def weaker_deployment(manifest: Manifest, objects: Sequence[Manifest]) -> Iterator[Weakening]:
-    """Its number of pods, how they are replaced, how they end, when they are ready, and their sidecar."""
+    """Its number of pods, how they are replaced, how they end, when they are ready, and their sidecar.
+
+    Pods that sleep before they end keep their time for it: with less Kubernetes refuses them.
+    """
     spec = manifest["spec"]
     if spec.get("replicas", 1) > 1:
         yield Weakening(("spec", "replicas"), 1, "replicas one", "nobody is there while one pod is away")
@@ -30,7 +33,8 @@ def _template(template: Any) -> Iterator[Weakening]:
     if (metadata.get("labels") or {}).get("sidecar.istio.io/inject") != "false":
         at = (*_TEMPLATE, "metadata", "labels", "sidecar.istio.io/inject")
         yield Weakening(at, "false", "sidecar left out", "its pods are not part of the mesh")
-    if spec.get("terminationGracePeriodSeconds", 30) > 0:
+    hooks = [(one.get("lifecycle") or {}).get("preStop") or {} for one in spec["containers"]]
+    if spec.get("terminationGracePeriodSeconds", 30) > 0 and not any("sleep" in hook for hook in hooks):
         at = (*_TEMPLATE, "spec", "terminationGracePeriodSeconds")
         yield Weakening(at, 0, "drain time zero", "pods end in the middle of requests")
     yield from _drain((metadata.get("annotations") or {}).get(_CONFIG, ""))

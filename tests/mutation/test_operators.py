@@ -186,7 +186,15 @@ def test_mutual_tls_goes_down_the_ladder():
         ("spec.mtls.mode", "STRICT to PERMISSIVE"): "PERMISSIVE",
         ("spec.mtls.mode", "STRICT to DISABLE"): "DISABLE",
         ("spec.portLevelMtls.9090.mode", "PERMISSIVE to DISABLE"): "DISABLE",
-        ("spec.portLevelMtls.9090", "exception of port 9090 dropped"): ABSENT,
+        ("spec.portLevelMtls", "exception of port 9090 dropped"): ABSENT,
+    }
+
+
+def test_one_of_several_exceptions_goes_alone():
+    """The last one goes with the map, for an empty one is refused."""
+    ports = {"9090": {"mode": "DISABLE"}, "9091": {"mode": "DISABLE"}}
+    assert found(manifest("PeerAuthentication", {"portLevelMtls": ports}, "security.istio.io/v1")) == {
+        (f"spec.portLevelMtls.{port}", f"exception of port {port} dropped"): ABSENT for port in ports
     }
 
 
@@ -249,13 +257,15 @@ def test_workloads_are_fewer_ruder_and_outside_the_mesh():
         ("spec.replicas", "replicas one"): 1,
         ("spec.strategy", "strategy Recreate"): {"type": "Recreate"},
         (f"{at}.metadata.labels.sidecar.istio.io/inject", "sidecar left out"): "false",
-        (f"{at}.spec.terminationGracePeriodSeconds", "drain time zero"): 0,
         (f"{at}.metadata.annotations.proxy.istio.io/config", "terminationDrainDuration zero"): (
             "concurrency: 2\nterminationDrainDuration: 0s\n"
         ),
         (f"{at}.spec.containers[0].lifecycle.preStop", "preStop removed"): ABSENT,
         (f"{at}.spec.containers[0].readinessProbe", "readinessProbe removed"): ABSENT,
     }
+    brief = {"spec": {"containers": [{"name": "web"}], "terminationGracePeriodSeconds": 5}}
+    every = found(manifest("Deployment", {"template": brief}, "apps/v1"))
+    assert every[f"{at}.spec.terminationGracePeriodSeconds", "drain time zero"] == 0
     assert found(manifest("PodDisruptionBudget", {"minAvailable": 2}, "policy/v1")) == {
         ("spec.minAvailable", "minAvailable zero"): 0
     }
