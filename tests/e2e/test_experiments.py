@@ -130,7 +130,7 @@ def test_an_abort_bites_at_the_rate_asked_for_and_is_gone_after_revert(mesh, led
         """The share of 418 among 300 plain calls through frontend's sidecar."""
         import httpx  # noqa: PLC0415
 
-        (frontend,) = mesh.cluster.pods("shop", {"app": "frontend"})
+        frontend = mesh.cluster.pods("shop", {"app": "frontend"})[0]
         with httpx.Client(proxy=f"http://{frontend.ip}:15001", trust_env=False) as caller:
             codes = [caller.get("http://catalog:8080/items").status_code for _ in range(300)]
         return codes.count(418) / len(codes)

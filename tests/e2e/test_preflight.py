@@ -109,7 +109,7 @@ CASES = {
     "bare": about(Abort(503, 30), slo=SLO("up", availability("bare", "outside"), at_least=0.99)),
     "hidden": about(Abort(503, 30), slo=SLO("up", availability("lost", "trial"), at_least=0.99)),
     "blind": about(Delay(0.1, at="caller"), slo=SLO("mutual", mtls_share("good", "trial"), at_least=0.9)),
-    "short": about(Abort(503, 30), rate=10_000, observe=0.5),
+    "short": about(Abort(503, 30), rate=10_000, observe=0.2),
     "few": about(Abort(503, 30), rate=1),
 }
 

@@ -60,7 +60,7 @@ def in_force(cluster, ledger):
 @pytest.fixture
 def ask(cluster):
     """Asks through the sidecar of frontend: so many answers, each with its seconds."""
-    (frontend,) = cluster.pods("shop", {"app": "frontend"})
+    frontend = cluster.pods("shop", {"app": "frontend"})[0]
     with httpx.Client(proxy=f"http://{frontend.ip}:15001", trust_env=False, timeout=10) as caller:
 
         def ask(times=1, path="/items", host="catalog", **headers):

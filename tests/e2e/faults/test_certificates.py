@@ -66,7 +66,7 @@ def victim(short):
 @pytest.fixture
 def ask(cluster):
     """The codes of so many requests to recommendations through the sidecar of frontend, each on a new connection."""
-    (frontend,) = cluster.pods("shop", {"app": "frontend"})
+    frontend = cluster.pods("shop", {"app": "frontend"})[0]
     with httpx.Client(proxy=f"http://{frontend.ip}:15001", trust_env=False, timeout=10) as caller:
 
         def ask(times=1):
@@ -242,11 +242,13 @@ def test_a_rotation_is_healed_by_a_machine_that_has_only_the_kubeconfig(cluster,
 
 
 @pytest.fixture
-def perform(cluster, judged, ledger, tmp_path):
+def perform(cluster, victim, judged, ledger, tmp_path):
     """Runs an experiment on recommendations with a fault: the judgement, and what was written about it."""
 
     def perform(fault):
         eventually(lambda: settled(cluster), within=20.0)
+        # the gateway and the other callers follow when they renew, each at its own time
+        steadily(lambda: httpx.get(victim.entry_url, trust_env=False).status_code == 200, times=30)
         before = state(cluster)
         found = judged(TARGET, fault, WIDE, recover_within=20)
         assert state(cluster) == before
