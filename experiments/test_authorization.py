@@ -63,8 +63,10 @@ WEAKENED = {
     "the whole namespace may call frontend": (RECOMMENDATIONS, NAMESPACE),
     "frontend may not call payments": (FRONTEND, Delete(policy("payments"))),
 }
+ROWS = {"the gateway": ENTRY, "frontend": FRONTEND, "recommendations": RECOMMENDATIONS}
 
 
+@pytest.mark.parametrize("experiment", ROWS.values(), ids=ROWS)
 def test_everybody_may_what_is_allowed_and_no_more(run, experiment):
     run(experiment)
 
