@@ -45,6 +45,10 @@ class MissingError(HarnessError):
     """There is no such object."""
 
 
+class ExistsError(HarnessError):
+    """There is such an object already, created by somebody else."""
+
+
 class _ConflictError(HarnessError):
     """Somebody else wrote the object since it was read."""
 
@@ -130,7 +134,8 @@ class Cluster:
         """Creates an object and returns it as the server keeps it.
 
         Raises:
-            HarnessError: there is such an object, or the server does not admit it.
+            ExistsError: there is such an object, and no try of this call created it.
+            HarnessError: the server does not admit it.
         """
         ref = ref_of(manifest)
         answer = self._wire.call("POST", self._path(ref.api_version, ref.kind, ref.namespace), body=manifest)
@@ -139,6 +144,8 @@ class Cluster:
             found = self.get(ref)
             if found is not None and owner_of(found) == owner_of(manifest) != "":
                 return found
+        if answer.code == 409:
+            raise ExistsError(self._wire.refusal(answer, f"create {ref}"))
         return self._wire.content(answer, f"create {ref}")
 
     def patch(

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Final
 
 from harness.changes import OWNER, Create, Manifest, Ref, Uncreate, owner_of
-from harness.cluster import Cluster
+from harness.cluster import Cluster, ExistsError
 from harness.errors import HarnessError
 from harness.ledger import Ledger, Record
 from harness.wire import TransientError
@@ -105,7 +105,6 @@ class Lease:
 
     def _acquire(self, watch: float) -> str:
         undo = Uncreate(LEASE, self._run)
-        found: Manifest = {}
         for _ in range(_TRIES):
             held = self._cluster.get(LEASE)
             if held is not None:
@@ -114,14 +113,13 @@ class Lease:
             self._record = self._entries.record(self._run, create, undo, expires=time.time() + _IN_LEDGER)
             try:
                 return str(self._cluster.create(create.manifest)["metadata"]["uid"])
-            except HarnessError as error:
-                self._answered = not isinstance(error, TransientError)
-                found = self._cluster.get(LEASE) or {}
-                if not found or owner_of(found) == self._run:
-                    raise
-                self._entries.reverted(self._record)  # somebody else was faster, and nothing was created
-                self._record, self._answered = None, True
-        raise HarnessError(_held(self._cluster, found))
+            except TransientError:
+                self._answered = False
+                raise
+            except ExistsError:  # somebody else was faster, and nothing was created
+                self._entries.reverted(self._record)
+                self._record = None
+        raise HarnessError(_held(self._cluster, self._cluster.get(LEASE) or {}))
 
     def _take_over(self, held: Manifest, watch: float) -> None:
         """Deletes a Lease that has expired.

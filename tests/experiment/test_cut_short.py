@@ -41,7 +41,7 @@ with Cluster.connect(Path(kubeconfig)) as cluster, Journal(Path(folder) / "run.j
             BlastRadius(max_pods=3, seconds=60), observe=60.0,
         ),
         Mesh(cluster, entry, Prometheus(prometheus), 30.0),
-        name="killed", run_id="killed", seed=1, journal=journal, ledger=Ledger(Path(folder) / "ledger"),
+        name="killed", run_id=Path(folder).name, seed=1, journal=journal, ledger=Ledger(Path(folder) / "ledger"),
     )
 """
 
@@ -108,7 +108,7 @@ def test_of_two_harnesses_that_start_at_once_one_works_and_the_other_names_it(
         [refused] = [name for name, run in zip(("one", "two"), runs, strict=True) if run.poll() is not None]
         [stopped] = select(log.read(tmp_path / refused / "run.jsonl"), log.Stopped)
         assert re.match(
-            r"Another run is at work in the mesh at .*: .+@.+, run killed, since 2", stopped.reason
+            r"Another run is at work in the mesh at .*: .+@.+, run (one|two), since 2", stopped.reason
         )
         assert len([path for path in list(world.api.objects) if "envoyfilters" in path]) == 1
     finally:
