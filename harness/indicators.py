@@ -11,7 +11,8 @@ from harness.slo import Latency, Matcher, Pair, Probe, Ratio, Selector, Throughp
 
 _REQUESTS = "istio_requests_total"
 _ANSWERED = Matcher("response_code", "!=", "0")
-_NO_ERROR = (Matcher("response_code", "!~", "5.."),)
+_UNSERVED = "(.*,)?(NR|NC)(,.*)?"  # response flags: no route, no cluster
+_NO_ERROR = (Matcher("response_code", "!~", "5.."), Matcher("response_flags", "!~", _UNSERVED))
 _MATCHER = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(,|$)')
 _WRAPPED = re.compile(r"(sum|rate|irate|increase)\s*\((.*)\)", re.DOTALL)
 _PLAIN = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?", re.DOTALL)
@@ -21,11 +22,17 @@ _RANGE = re.compile(r"(.*)\[[0-9a-z]+\]", re.DOTALL)
 def availability(service: str, namespace: str = "default") -> Ratio:
     """Requests to `service`, as its callers' sidecars saw them, that were not answered with a 5xx; `at_least`.
 
-    Answers to clients that went away (response code 0, flag DC) are left out. Retried attempts count once,
-    by their last answer: that is what the callers' sidecars report.
+    Requests for which the caller's sidecar had no route or no cluster (flags NR, NC) are failed ones as well. It
+    does not know the Service then and counts them by the host that was asked for, so they are told by that. Answers
+    to clients that went away (response code 0, flag DC) are left out. Retried attempts count once, by their last
+    answer: that is what the callers' sidecars report.
     """
     return Ratio(
-        f"availability of {namespace}/{service}", _asked(service, namespace), _NO_ERROR, answers=True
+        f"availability of {namespace}/{service}",
+        _asked(service, namespace),
+        _NO_ERROR,
+        answers=True,
+        unserved=_unserved(service, namespace),
     )
 
 
@@ -161,6 +168,16 @@ def _asked(service: str, namespace: str) -> Selector:
     """The requests to a service that its callers saw answered."""
     total = Selector.equal(_REQUESTS, _labels("source", service, namespace))
     return replace(total, matchers=(*total.matchers, _ANSWERED))
+
+
+def _unserved(service: str, namespace: str) -> tuple[Selector, ...]:
+    """The requests that sidecars could send nowhere: by the Service's short name from its own namespace, or in full."""
+    name, qualified = re.escape(service), re.escape(f"{service}.{namespace}")
+    marks = (Matcher("reporter", "=", "source"), Matcher("response_flags", "=~", _UNSERVED))
+    here = Matcher("source_workload_namespace", "=", namespace)
+    short = Matcher("destination_service", "=~", rf"{name}(:\d+)?")
+    full = Matcher("destination_service", "=~", rf"{qualified}(\.svc(\.cluster\.local)?)?(:\d+)?")
+    return Selector(_REQUESTS, (*marks, here, short)), Selector(_REQUESTS, (*marks, full))
 
 
 def _labels(reporter: str, service: str, namespace: str) -> dict[str, str]:

@@ -83,7 +83,8 @@ class Selector:
 class Ratio:
     """Good events among all, from counters: `total`, and those series of it that fulfil all of `good`.
 
-    Both are read by one query, so that no scrape can fall between them. `answers` says that an event is good
+    Both are read by one query, so that no scrape can fall between them. `unserved` are series of further events, none
+    of them good, that carry other labels. `answers` says that an event is good
     when the caller got a good answer: then HELD must not be contradicted by what the load generator saw.
     `bound` says which limit people put on it: the least share of good events, or the largest share of others.
     """
@@ -94,14 +95,15 @@ class Ratio:
     enough: int = 300
     answers: bool = False
     bound: Bound = "at_least"
+    unserved: tuple[Selector, ...] = ()
 
     @property
     def selectors(self) -> tuple[Selector, ...]:
         """Everything that has to be read to count it."""
-        return (self.total,)
+        return (self.total, *self.unserved)
 
     def is_good(self, labels: Mapping[str, str]) -> bool:
-        """Whether the events of a series of `total` with these labels are good."""
+        """Whether the events of a series with these labels, one of those that were read for it, are good."""
         return all(matcher.matches(labels) for matcher in self.good)
 
 

@@ -56,6 +56,40 @@ def test_availability_asks_the_callers_and_leaves_out_clients_that_went_away():
     assert not sli.is_good({"response_code": "503"})
 
 
+@pytest.mark.parametrize("flags", ["NR", "NC", "URX,NC"])
+def test_a_request_that_had_nowhere_to_go_failed_whatever_it_was_answered(flags):
+    """A sidecar without a route answers 404."""
+    sli = availability("checkout", "shop")
+    assert not sli.is_good({"response_code": "404", "response_flags": flags})
+
+
+@pytest.mark.parametrize(
+    ("host", "caller", "counts"),
+    [
+        ("checkout", "shop", True),
+        ("checkout:8080", "shop", True),
+        ("checkout", "other", False),
+        ("checkout.shop", "other", True),
+        ("checkout.shop.svc.cluster.local:8080", "other", True),
+        ("checkout.other", "shop", False),
+        ("checkout2.shop", "shop", False),
+        ("checkoutxshop", "shop", False),
+    ],
+)
+def test_requests_without_a_route_are_known_by_the_host_that_was_asked_for(host, caller, counts):
+    """A short name means the Service in the namespace of who asks."""
+    labels = {
+        "__name__": "istio_requests_total",
+        "reporter": "source",
+        "source_workload_namespace": caller,
+        "destination_service": host,
+        "response_flags": "NR",
+    }
+    unserved = availability("checkout", "shop").unserved
+    assert any(one.matches(labels) for one in unserved) is counts
+    assert not any(one.matches({**labels, "response_flags": "-"}) for one in unserved)
+
+
 def test_mutual_tls_is_asked_at_the_destination():
     """The source always reports unknown, so it cannot be asked."""
     sli = mtls_share("checkout", "shop")
