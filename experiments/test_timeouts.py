@@ -1,8 +1,8 @@
 """Timeouts end what takes too long: one try of several, and a call as a whole.
 
 One of ten tries at payments, or at catalog, hangs for 2.5 s. After 500 ms its caller gives the try up and makes another
-one, so the call succeeds within its 2 s; the try alone would have used them up. When every try at catalog hangs, the
-call fails, but after 2 s.
+one, so the call succeeds, most often within 1 s; the try alone would have used up the 2 s of the whole call. When every
+try at catalog hangs, the call fails, but after 2 s.
 
 recommendations hangs for 1.5 s, always. The front page waits 400 ms for it, then goes without.
 
@@ -30,6 +30,11 @@ from harness import (
 )
 
 SERVED = SLO("pages are served", availability("frontend", namespace="shop"), at_least=0.96)
+SOON = SLO(
+    "nineteen of twenty pages come within 1 s",
+    latency("frontend", namespace="shop", quantile=0.95),
+    at_most=1.0,
+)
 GIVEN_UP = SLO(
     "nine of ten answers come within 2.5 s, whatever they are",
     latency("frontend", namespace="shop", quantile=0.9),
@@ -52,9 +57,9 @@ WITHOUT_TIMEOUT = Patch(
 )
 
 
-def experiment(app, fault, promise, *guards, rate, path):
+def experiment(app, fault, promises, *guards, rate, path):
     return Experiment(
-        hypothesis=[promise],
+        hypothesis=promises,
         target=Target(app, namespace="shop"),
         fault=fault,
         load=Load("browse", rate=rate, users=160, paths=(path,)),
@@ -65,19 +70,19 @@ def experiment(app, fault, promise, *guards, rate, path):
 
 PAYMENTS, ITEMS = "VirtualService payments spec.http", "VirtualService catalog spec.http[0]"
 CHECKOUT = experiment(
-    *("payments", HANGING_TRIES, SERVED),
+    *("payments", HANGING_TRIES, [SERVED, SOON]),
     *(f"{PAYMENTS}[4].retries.perTryTimeout", f"{PAYMENTS}[2].match", f"{PAYMENTS}[3].match"),
     rate=200,
     path="/checkout",
 )
 CATALOG = experiment(
-    *("catalog", HANGING_TRIES, SERVED, f"{ITEMS}.retries.perTryTimeout", f"{ITEMS}.timeout"),
+    *("catalog", HANGING_TRIES, [SERVED, SOON], f"{ITEMS}.retries.perTryTimeout", f"{ITEMS}.timeout"),
     rate=200,
     path="/items",
 )
-HANGING_CATALOG = experiment("catalog", HANGING, GIVEN_UP, f"{ITEMS}.timeout", rate=60, path="/items")
+HANGING_CATALOG = experiment("catalog", HANGING, [GIVEN_UP], f"{ITEMS}.timeout", rate=60, path="/items")
 FRONT_PAGE = experiment(
-    *("recommendations", HANGING, QUICK, "VirtualService recommendations spec.http[0].timeout"),
+    *("recommendations", HANGING, [QUICK], "VirtualService recommendations spec.http[0].timeout"),
     rate=100,
     path="/today",
 )
