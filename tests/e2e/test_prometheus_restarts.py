@@ -6,13 +6,12 @@ import os
 import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from judging import judge
-from support import ROOT, eventually
+from support import ROOT, eventually, query
 
 from harness import SLO, Experiment, Load, Nothing, Target, Verdict, mtls_share
 from harness.cluster import Cluster
@@ -49,10 +48,10 @@ def _pid(url):
     return None
 
 
-def _data(pid):
-    """The folder of its data."""
+def _path(pid, option):
+    """What the Prometheus of that process was given for an option."""
     argv = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    (path,) = (one.partition("=")[2] for one in argv if one.startswith("--storage.tsdb.path="))
+    (path,) = (one.partition("=")[2] for one in argv if one.startswith(f"--{option}="))
     return Path(path)
 
 
@@ -62,6 +61,7 @@ def perform(mesh, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def perform(act):
+        eventually(lambda: query(mesh, "vector(1)"))
         acting = threading.Timer(1.5, act)
 
         class Watch:
@@ -83,23 +83,26 @@ def perform(mesh, tmp_path, monkeypatch):
 
 def _kill(url, *, data=True):
     """Ends the Prometheus at `url` with SIGKILL, without its data if they are not to stay."""
-    eventually(lambda: _pid(url) is not None)
-    pid = _pid(url)
+    pid = eventually(lambda: _pid(url))
     if not data:
-        shutil.rmtree(_data(pid))
+        shutil.rmtree(_path(pid, "storage.tsdb.path"))
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: _pid(url) != pid)
 
 
 def test_a_prometheus_that_is_killed_and_stays_away_is_never_held(mesh, perform):
-    """Each time that the mesh starts it again it is killed again."""
+    """Whenever the mesh starts it again it ends at once, for its configuration is not there."""
+    configuration = _path(_pid(mesh.prometheus_url), "config.file")
+    hidden = configuration.with_suffix(".hidden")
 
-    def keep_down():
-        until = time.monotonic() + 4.0
-        while time.monotonic() < until:
-            _kill(mesh.prometheus_url)
+    def end():
+        configuration.rename(hidden)
+        _kill(mesh.prometheus_url)
 
-    judgement, _ = perform(keep_down)
+    try:
+        judgement, _ = perform(end)
+    finally:
+        hidden.rename(configuration)
     assert judgement.verdict is Verdict.INCONCLUSIVE, judgement
     assert "does not answer" in " ".join(judgement.reasons)
 
