@@ -34,7 +34,7 @@ def test_a_guard_names_an_object_or_a_part_of_it():
     [
         "VirtualService other/catalog",
         "VirtualService shop/other",
-        "DestinationRule shop/frontend",
+        "DestinationRule shop/invoices",
         "VirtualService catalog spec.http[0].retr",
         "VirtualService catalog spec.http[0].retries.attempts.more",
     ],
