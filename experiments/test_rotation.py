@@ -35,22 +35,22 @@ ALL = [
 ]
 
 
-def a_connection_for_each_request(host):
-    return Create(
+# Open connections outlive the certificates they were made with: with new ones only, each request tells.
+ONE_REQUEST = {"http": {"maxRequestsPerConnection": 1}}
+ANEW = [
+    Patch(
+        Ref("networking.istio.io/v1", "DestinationRule", "shop", "frontend"),
+        (Edit(("spec", "trafficPolicy", "connectionPool"), ONE_REQUEST),),
+    ),
+    Create(
         {
             "apiVersion": "networking.istio.io/v1",
             "kind": "DestinationRule",
-            "metadata": {"name": host, "namespace": "shop"},
-            "spec": {
-                "host": host,
-                "trafficPolicy": {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}},
-            },
+            "metadata": {"name": "recommendations", "namespace": "shop"},
+            "spec": {"host": "recommendations", "trafficPolicy": {"connectionPool": ONE_REQUEST}},
         }
-    )
-
-
-# Open connections outlive the certificates they were made with: with new ones only, each request tells.
-ANEW = [a_connection_for_each_request(host) for host in ("frontend", "recommendations")]
+    ),
+]
 # For a rotation within seconds every sidecar of the mesh has to renew within seconds: here every 2.4 s.
 SHORT_LIVES = Patch(
     Ref("v1", "ConfigMap", "istio-system", "istio"),
