@@ -14,6 +14,7 @@ from urllib.parse import quote
 import tenacity
 
 from harness.changes import Manifest, Ref, owner_of, ref_of
+from harness.discovery import Discovery, UnknownKindError
 from harness.errors import HarnessError
 from harness.scene import Pod
 from harness.wire import PATIENCE, Answer, UnansweredError, Wire
@@ -37,10 +38,6 @@ class Plaintext(Enum):
     """There was no connection, or no answer in time; says nothing about the policy."""
 
 
-class UnknownKindError(HarnessError):
-    """The server knows no such kind."""
-
-
 class MissingError(HarnessError):
     """There is no such object."""
 
@@ -62,7 +59,7 @@ class Cluster:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        self._discovery = Discovery(wire)
         self._identity = ""
         self._opened: tuple[Path | None, str | None] = (None, None)
 
@@ -126,7 +123,7 @@ class Cluster:
     ) -> tuple[Manifest, ...]:
         """The objects of a kind in a namespace ("" for all) that carry the labels `selector`."""
         query = {"labelSelector": ",".join(f"{name}={value}" for name, value in (selector or {}).items())}
-        answer = self._wire.call("GET", self._path(api_version, kind, namespace), query=query)
+        answer = self._wire.call("GET", self._discovery.path(api_version, kind, namespace), query=query)
         listed = self._wire.content(answer, f"list {kind} in namespace {namespace or '(all)'}")
         return tuple({"apiVersion": api_version, "kind": kind, **item} for item in listed.get("items") or ())
 
@@ -138,7 +135,9 @@ class Cluster:
             HarnessError: the server does not admit it.
         """
         ref = ref_of(manifest)
-        answer = self._wire.call("POST", self._path(ref.api_version, ref.kind, ref.namespace), body=manifest)
+        answer = self._wire.call(
+            "POST", self._discovery.path(ref.api_version, ref.kind, ref.namespace), body=manifest
+        )
         if answer.code == 409 and answer.again:
             # the try before, whose answer was lost, may have created it
             found = self.get(ref)
@@ -239,7 +238,7 @@ class Cluster:
 
     def serves(self, api_version: str, resource: str) -> bool:
         """Whether the server has a resource, in the plural, with its subresource: `pods/ephemeralcontainers`."""
-        return resource in self._resources(api_version)
+        return resource in self._discovery.resources(api_version)
 
     def pods(self, namespace: str, selector: Mapping[str, str]) -> tuple[Pod, ...]:
         """The pods that carry the labels `selector`, sorted by name."""
@@ -317,7 +316,7 @@ class Cluster:
     def knows(self, api_version: str, kind: str) -> bool:
         """Whether the server has such a kind, as discovery says."""
         try:
-            self._kind(api_version, kind)
+            self._discovery.path(api_version, kind, "")
         except UnknownKindError:
             return False
         return True
@@ -360,35 +359,7 @@ class Cluster:
         return current is None or any(current["metadata"].get(name) != it for name, it in wanted.items())
 
     def _path_of(self, ref: Ref) -> str:
-        return f"{self._path(ref.api_version, ref.kind, ref.namespace)}/{quote(ref.name)}"
-
-    def _path(self, api_version: str, kind: str, namespace: str) -> str:
-        plural, namespaced = self._kind(api_version, kind)
-        inside = f"namespaces/{quote(namespace)}/" if namespaced and namespace else ""
-        return f"{_root(api_version)}/{inside}{plural}"
-
-    def _kind(self, api_version: str, kind: str) -> tuple[str, bool]:
-        """The plural of a kind and whether it lives in namespaces, from discovery."""
-        if kind not in self._kinds.get(api_version, {}):
-            self._kinds[api_version] = {
-                entry["kind"]: (name, entry["namespaced"])
-                for name, entry in self._resources(api_version).items()
-                if "/" not in name
-            }
-        try:
-            return self._kinds[api_version][kind]
-        except KeyError:
-            raise UnknownKindError(
-                f"The cluster at {self.host} knows no kind {kind} in {api_version}; is Istio installed there?"
-            ) from None
-
-    def _resources(self, api_version: str) -> dict[str, Manifest]:
-        """What discovery says of an API version, by the names of its resources; {} when there is no such version."""
-        answer = self._wire.call("GET", _root(api_version))
-        if answer.code == 404:
-            return {}
-        listed = self._wire.content(answer, f"list kinds of {api_version}")["resources"]
-        return {entry["name"]: entry for entry in listed}
+        return f"{self._discovery.path(ref.api_version, ref.kind, ref.namespace)}/{quote(ref.name)}"
 
 
 def _budget(answer: Answer) -> str:
@@ -399,7 +370,3 @@ def _budget(answer: Answer) -> str:
     said = [str(cause.get("message", "")) for cause in causes if cause.get("reason") == "DisruptionBudget"]
     # one that is still being processed may allow it in a moment, and the server says after how many seconds
     return "" if any("still being processed" in text for text in said) else "; ".join(said)
-
-
-def _root(api_version: str) -> str:
-    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"

@@ -7,12 +7,12 @@ import re
 from dataclasses import replace
 
 from harness.errors import HarnessError
-from harness.slo import Latency, Matcher, Pair, Probe, Ratio, Selector, Throughput, Workloads
+from harness.slo import Latency, Matcher, Pair, Probe, Ratio, Selector, Throughput, Workloads, flagged
 
 _REQUESTS = "istio_requests_total"
 _ANSWERED = Matcher("response_code", "!=", "0")
-_UNSERVED = "(.*,)?(NR|NC)(,.*)?"  # response flags: no route, no cluster
-_NO_ERROR = (Matcher("response_code", "!~", "5.."), Matcher("response_flags", "!~", _UNSERVED))
+_UNSERVED = ("NR", "NC")  # response flags: no route, no cluster
+_NO_ERROR = (Matcher("response_code", "!~", "5.."), flagged(_UNSERVED, "!~"))
 _MATCHER = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(,|$)')
 _WRAPPED = re.compile(r"(sum|rate|irate|increase)\s*\((.*)\)", re.DOTALL)
 _PLAIN = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?", re.DOTALL)
@@ -79,8 +79,7 @@ def ejection(service: str, namespace: str = "default", *, flags: tuple[str, ...]
     that mark the fault: FI an abort, DI a delay.
     """
     total = Selector.equal(_REQUESTS, _labels("destination", service, namespace))
-    marked = Matcher("response_flags", "!~", f"(.*,)?({'|'.join(flags)})(,.*)?")
-    return Ratio(f"attempts at healthy pods of {namespace}/{service}", total, (marked,))
+    return Ratio(f"attempts at healthy pods of {namespace}/{service}", total, (flagged(flags, "!~"),))
 
 
 def mtls_share(service: str, namespace: str = "default") -> Ratio:
@@ -173,7 +172,7 @@ def _asked(service: str, namespace: str) -> Selector:
 def _unserved(service: str, namespace: str) -> tuple[Selector, ...]:
     """The requests that sidecars could send nowhere: by the Service's short name from its own namespace, or in full."""
     name, qualified = re.escape(service), re.escape(f"{service}.{namespace}")
-    marks = (Matcher("reporter", "=", "source"), Matcher("response_flags", "=~", _UNSERVED))
+    marks = (Matcher("reporter", "=", "source"), flagged(_UNSERVED))
     here = Matcher("source_workload_namespace", "=", namespace)
     short = Matcher("destination_service", "=~", rf"{name}(:\d+)?")
     full = Matcher("destination_service", "=~", rf"{qualified}(\.svc(\.cluster\.local)?)?(:\d+)?")

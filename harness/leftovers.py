@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.changes import Manifest, Ref, ref_of
-from harness.cluster import Cluster, UnknownKindError
+from harness.cluster import Cluster
+from harness.discovery import UnknownKindError
 from harness.errors import HarnessError
 from harness.marks import CLAIM, EXPIRES, Mark, marks, stamp, until
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -51,6 +51,11 @@ class Matcher:
     def __str__(self) -> str:
         escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         return f'{self.label}{self.operator}"{escaped}"'
+
+
+def flagged(flags: Iterable[str], operator: Literal["=~", "!~"] = "=~") -> Matcher:
+    """The requests that carry one of these response flags, alone or among others; with `!~` those that do not."""
+    return Matcher("response_flags", operator, f"(.*,)?({'|'.join(flags)})(,.*)?")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from harness.faults import OnEach, Pod, Recurring, Replaced, Restarted, Scaled, 
 from harness.histogram import Histogram
 from harness.prometheus import offset, scrape_interval
 from harness.series import Missing, Series, Window, count, risen, silent
-from harness.slo import SLI, SLO, Latency, Matcher, Probe, Ratio, Selector
+from harness.slo import SLI, SLO, Latency, Matcher, Probe, Ratio, Selector, flagged
 from harness.tally import histogram, tally
 
 _SILENT = 3.5  # intervals without a sample after which a target counts as not scraped any more
@@ -206,6 +206,4 @@ def is_pod(labels: Mapping[str, str], pod: Pod) -> bool:
 
 def _flagged(evidence: Share) -> tuple[Matcher, ...]:
     """One of the flags is among those of the response."""
-    if not evidence.flags:
-        return ()
-    return (Matcher("response_flags", "=~", f"(.*,)?({'|'.join(evidence.flags)})(,.*)?"),)
+    return (flagged(evidence.flags),) if evidence.flags else ()
