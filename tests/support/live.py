@@ -173,12 +173,14 @@ class LiveMesh:
 
     @contextlib.contextmanager
     def namespace(self, name: str, *texts: str, injected: bool = True) -> Iterator[str]:
-        """A namespace with these objects, once its pods are ready, for as long as the block lasts."""
+        """A namespace with these objects, once its pods are ready and known, for as long as the block lasts."""
         labels = "{istio-injection: enabled}" if injected else "{}"
         self.apply(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {labels}}}")
         try:
             self.apply("\n---\n".join(texts), name)
             self.ready(name)
+            if injected:
+                eventually(lambda: self._all_know_each_other(name))
             yield name
         finally:
             self.kubectl("delete", "namespace", name)
@@ -235,6 +237,25 @@ class LiveMesh:
             yield
         finally:
             write(before)
+
+    def _all_know_each_other(self, namespace: str) -> bool:
+        """Whether all sidecars have heard that all pods are ready; Istio tells them a moment after the API does.
+
+        Raises:
+            AssertionError: naming who does not know whom.
+        """
+        pods = self.pods(namespace, "")
+        everybody = {pod["status"]["podIP"] for pod in pods}
+        for pod in pods:
+            known = {
+                host["address"]["socket_address"]["address"]
+                for cluster in self.admin(pod, "/clusters?format=json")["cluster_statuses"]
+                if f".{namespace}.svc." in cluster["name"]
+                for host in cluster.get("host_statuses", [])
+                if host["health_status"]["eds_health_status"] == "HEALTHY"
+            }
+            assert everybody <= known, f"{pod['metadata']['name']} does not know {everybody - known}"
+        return True
 
     def _run(self, arguments: tuple[str, ...], given: str) -> subprocess.CompletedProcess[str]:
         program = shutil.which("kubectl")
